@@ -1,0 +1,1 @@
+//! Decoders under random input, with an allocation budget.
