@@ -1,0 +1,1 @@
+//! Finds or installs what the other commands need.
