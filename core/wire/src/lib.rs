@@ -1,1 +1,26 @@
-//! ottla-wire
+//! A Kafka connection, both ends: frames, correlation ids, pipelining, and the in-process transport.
+//!
+//! In a record's walk this crate is the arrow `⇒` between client and broker. It moves whole frames and knows neither
+//! what a request means nor what a topic is: the broker gives it a [`Service`], the client a request to send.
+//! TLS and SASL will live here too; today a listener is plaintext or in-process.
+//!
+//! A frame is a big-endian i32 length followed by that many bytes:
+//!
+//! ```text
+//! | length i32 | header | body |        request and response alike
+//! ```
+
+mod client;
+mod frame;
+mod inproc;
+mod listener;
+mod send;
+mod server;
+mod stream;
+
+pub use client::{ClientConnection, ClientError, ConnectOptions};
+pub use frame::FrameError;
+pub use inproc::{InProcListener, inproc_name};
+pub use listener::{Limits, Listener, ListenerOptions, ListenerStats};
+pub use server::{Answer, Peer, Service};
+pub use stream::Stream;
