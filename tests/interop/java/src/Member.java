@@ -1,0 +1,39 @@
+import static java.nio.charset.StandardCharsets.UTF_8;
+
+import java.time.Duration;
+import java.util.*;
+import java.util.stream.Collectors;
+import org.apache.kafka.clients.consumer.*;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+
+/**
+ * A member of the mixed group: prints "a 0,3,5" at each assignment and "r VALUE" for each record after its offset is committed,
+ * and leaves the group when its standard input ends.
+ */
+final class Member {
+    static void run(String bootstrap, String group, String topic) throws Exception {
+        Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "group.id", group, "auto.offset.reset", "earliest",
+            "enable.auto.commit", false, "heartbeat.interval.ms", 300, "partition.assignment.strategy", RangeAssignor.class.getName());
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            consumer.subscribe(List.of(topic), new ConsumerRebalanceListener() {
+                public void onPartitionsRevoked(Collection<TopicPartition> partitions) { print("a "); }
+                public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
+                    print("a " + partitions.stream().map(p -> "" + p.partition()).collect(Collectors.joining(",")));
+                }
+            });
+            while (System.in.available() == 0) {
+                ConsumerRecords<byte[], byte[]> records = consumer.poll(Duration.ofMillis(100));
+                if (records.isEmpty()) continue;
+                consumer.commitSync();
+                records.forEach(r -> print("r " + new String(r.value(), UTF_8)));
+            }
+        }
+        print("left");
+    }
+
+    static void print(String line) {
+        System.out.println(line);
+        System.out.flush();
+    }
+}
