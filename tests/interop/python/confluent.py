@@ -13,6 +13,10 @@ from check import COUNT, T0, Check, deadline, equal, headers, key, that, timesta
 QUIET = {"log_level": 2}
 
 
+def dotted(config):
+    return {k if k.startswith("on_") else k.replace("_", "."): v for k, v in config.items()}
+
+
 class Interop(Check):
     def __init__(self, bootstrap, prefix):
         super().__init__()
@@ -64,11 +68,11 @@ class Interop(Check):
         return self.admin.describe_topics(TopicCollection([self.name(what)]))[self.name(what)].result()
 
     def producer(self, **config):
-        return Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5, **QUIET, **{k.replace("_", "."): v for k, v in config.items()}})
+        return Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5, **QUIET, **dotted(config)})
 
     def consumer(self, group="none", **config):
         base = {"bootstrap.servers": self.bootstrap, "group.id": self.name(group), "auto.offset.reset": "earliest", "enable.auto.commit": False}
-        return Consumer({**base, "heartbeat.interval.ms": 300, **QUIET, **{k.replace("_", "."): v for k, v in config.items()}})
+        return Consumer({**base, "heartbeat.interval.ms": 300, **QUIET, **dotted(config)})
 
     def fails(self, error, call):
         try:
@@ -91,8 +95,8 @@ class Interop(Check):
             offsets.append(error or message.offset())
 
         for i in range(COUNT):
-            all_headers = [*headers(i), ("null", None)]
-            producer.produce(self.name(what), value(i), key(i), 0, acked, timestamp(i), all_headers)
+            rest = {"timestamp": timestamp(i), "headers": [*headers(i), ("null", None)], "on_delivery": acked}
+            producer.produce(self.name(what), value(i), key(i), 0, **rest)
         producer.flush(20)
         equal(list(range(COUNT)), offsets, "acknowledged offsets")
 
