@@ -1,0 +1,232 @@
+//! Fetch (1): reads batches, waiting for `fetch.min.bytes` at most `fetch.max.wait.ms`.
+//!
+//! - v4 adds isolation levels, v5 log start offsets, v7 sessions (KIP-227), v9 leader epochs (KIP-320),
+//!   v11 the client's rack, v12 diverging epochs, v13 topic ids instead of names, v15-18 fields that only followers use.
+//! - The first batch of the first partition that has data is returned whole even above the limits (KIP-74); later
+//!   partitions and batches are cut at the limit, and an answer may end inside a batch.
+//! - A partition that brings nothing carries empty records, never null: librdkafka takes null for a broken answer.
+
+use crate::authorizer::Authorized;
+use crate::dispatch::Reply;
+use crate::fetch_session::{FetchContext, SessionKey};
+use crate::node::Node;
+use crate::partition::Partition;
+use crate::watch::{Waiter, Watch};
+use ottla_log::ReadError;
+use ottla_model::{ErrorCode, Records, Uuid};
+use ottla_protocol::fetch_request::{FetchPartition, FetchRequest};
+use ottla_protocol::fetch_response::{
+    AbortedTransaction, EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+const READ_COMMITTED: i8 = 1;
+
+pub(crate) async fn handle(node: &Arc<Node>, mut request: Authorized<FetchRequest>) -> Reply<FetchResponse> {
+    let by_id = request.context().api_version >= 13;
+    let named = name_partitions(node, by_id, &request);
+    let forgotten = name_forgotten(node, by_id, &request);
+    let context = match node.fetch_sessions.open(&request, by_id, named.clone(), &forgotten) {
+        Ok(context) => context,
+        Err(error) => return FetchResponse { error_code: error.code(), ..Default::default() }.into(),
+    };
+    let wanted = match &context {
+        FetchContext::Sessionless | FetchContext::Full(_) => named,
+        FetchContext::Incremental(session) => {
+            session.lock().partitions().map(|known| (known.key.clone(), known.fetch.clone())).collect()
+        }
+    };
+    let fetch = Fetch {
+        by_id,
+        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(node.config.fetch_max_bytes()),
+        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
+        read_committed: request.isolation_level == READ_COMMITTED,
+        wanted,
+    };
+    let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    request.begin_waiting();
+    let answers = fetch.read_or_wait(node, max_wait).await;
+    let session_id = context.session_id();
+    let responses = group_by_topic(context.filter(answers));
+    FetchResponse { session_id, responses, ..Default::default() }.into()
+}
+
+/// One fetch, ready to be evaluated as often as new data asks for it.
+struct Fetch {
+    by_id: bool,
+    max_bytes: usize,
+    min_bytes: usize,
+    read_committed: bool,
+    wanted: Vec<(SessionKey, FetchPartition)>,
+}
+
+/// What one evaluation gave.
+struct Evaluation {
+    answers: Vec<(SessionKey, PartitionData)>,
+    bytes: usize,
+    /// Something that the client has to hear of at once.
+    urgent: bool,
+}
+
+impl Fetch {
+    async fn read_or_wait(&self, node: &Arc<Node>, max_wait: Duration) -> Vec<(SessionKey, PartitionData)> {
+        let first = self.read(node);
+        if self.is_enough(&first) || max_wait.is_zero() {
+            return first.answers;
+        }
+        let waiter = Arc::new(Waiter::default());
+        let _watches: Vec<Watch> =
+            self.wanted.iter().filter_map(|(key, _)| self.find(node, key).ok()).map(|it| it.watch(&waiter)).collect();
+        let deadline = node.env.monotonic() + max_wait;
+        loop {
+            // The order of these four steps is what keeps a wake-up from being lost: see watch.rs.
+            waiter.reset();
+            let evaluation = self.read(node);
+            let left = deadline.saturating_sub(node.env.monotonic());
+            if self.is_enough(&evaluation) || left.is_zero() {
+                return evaluation.answers;
+            }
+            waiter.arm(self.min_bytes - evaluation.bytes);
+            if node.env.timeout(left, waiter.woken()).await.is_err() {
+                return self.read(node).answers;
+            }
+        }
+    }
+
+    fn is_enough(&self, evaluation: &Evaluation) -> bool {
+        evaluation.urgent || evaluation.bytes >= self.min_bytes || self.wanted.is_empty()
+    }
+
+    fn find(&self, node: &Node, key: &SessionKey) -> Result<Arc<Partition>, ErrorCode> {
+        if self.by_id {
+            node.partitions.by_id(key.topic_id, key.partition)
+        } else {
+            node.partitions.by_name(&key.topic, key.partition)
+        }
+    }
+
+    fn read(&self, node: &Node) -> Evaluation {
+        let mut evaluation = Evaluation { answers: Vec::with_capacity(self.wanted.len()), bytes: 0, urgent: false };
+        for (key, fetch) in &self.wanted {
+            let left = self.max_bytes.saturating_sub(evaluation.bytes);
+            let limit = usize::try_from(fetch.partition_max_bytes).unwrap_or(0).min(left);
+            // At least one whole batch in an answer, or a batch above the limits could never be read.
+            let whole_first = evaluation.bytes == 0;
+            let read = self.find(node, key).and_then(|it| self.read_partition(&it, fetch, limit, whole_first));
+            let data = read.unwrap_or_else(|error| failed(error));
+            evaluation.bytes += data.records.as_ref().map_or(0, Records::len);
+            evaluation.urgent |= data.error_code != 0 || data.diverging_epoch.epoch >= 0;
+            evaluation.answers.push((key.clone(), PartitionData { partition_index: key.partition, ..data }));
+        }
+        evaluation
+    }
+
+    fn read_partition(
+        &self,
+        partition: &Partition,
+        fetch: &FetchPartition,
+        limit: usize,
+        whole_first: bool,
+    ) -> Result<PartitionData, ErrorCode> {
+        partition.check_leader_epoch(fetch.current_leader_epoch)?;
+        let log = partition.log();
+        let (high_watermark, last_stable_offset) = (log.high_watermark(), log.last_stable_offset());
+        let mut data = PartitionData {
+            high_watermark,
+            last_stable_offset,
+            log_start_offset: log.log_start_offset(),
+            records: Some(Records::empty()),
+            aborted_transactions: None,
+            ..Default::default()
+        };
+        if fetch.last_fetched_epoch >= 0 {
+            let (epoch, end_offset) = log.end_offset_for_epoch(fetch.last_fetched_epoch).ok_or(ErrorCode::OffsetOutOfRange)?;
+            if epoch < fetch.last_fetched_epoch || end_offset < fetch.fetch_offset {
+                data.diverging_epoch = EpochEndOffset { epoch, end_offset, ..Default::default() };
+                return Ok(data);
+            }
+        }
+        let upper = if self.read_committed { last_stable_offset } else { high_watermark };
+        let read = log.read(fetch.fetch_offset, limit, upper, whole_first).map_err(|error| {
+            if let ReadError::Storage(error) = &error {
+                tracing::error!(topic = %partition.topic(), partition = partition.id(), %error, "reading a log failed");
+            }
+            error.code()
+        })?;
+        if self.read_committed {
+            let aborted = log.aborted_transactions(fetch.fetch_offset, upper).into_iter().map(|aborted| {
+                let (producer_id, first_offset) = (aborted.producer_id, aborted.first_offset);
+                AbortedTransaction { producer_id, first_offset, ..Default::default() }
+            });
+            data.aborted_transactions = Some(aborted.collect());
+        }
+        data.records = Some(read.records);
+        Ok(data)
+    }
+}
+
+fn failed(error: ErrorCode) -> PartitionData {
+    PartitionData {
+        error_code: error.code(),
+        high_watermark: -1,
+        last_stable_offset: -1,
+        log_start_offset: -1,
+        records: Some(Records::empty()),
+        ..Default::default()
+    }
+}
+
+/// The request's partitions under the names that sessions use. An id that no topic has keeps an empty name: its
+/// partitions are answered UNKNOWN_TOPIC_ID.
+fn name_partitions(node: &Node, by_id: bool, request: &FetchRequest) -> Vec<(SessionKey, FetchPartition)> {
+    let mut named = Vec::new();
+    for topic in &request.topics {
+        let (name, id) = resolve(node, by_id, &topic.topic, topic.topic_id);
+        named.extend(topic.partitions.iter().map(|fetch| {
+            let key = SessionKey { topic: name.clone(), topic_id: id, partition: fetch.partition };
+            (key, fetch.clone())
+        }));
+    }
+    named
+}
+
+fn name_forgotten(node: &Node, by_id: bool, request: &FetchRequest) -> Vec<SessionKey> {
+    let mut keys = Vec::new();
+    for topic in &request.forgotten_topics_data {
+        let (name, id) = resolve(node, by_id, &topic.topic, topic.topic_id);
+        let key = |partition: &i32| SessionKey { topic: name.clone(), topic_id: id, partition: *partition };
+        keys.extend(topic.partitions.iter().map(key));
+    }
+    keys
+}
+
+/// A session's key must not change while the topic lives or dies: by id the name is left out, by name the id.
+fn resolve(node: &Node, by_id: bool, name: &str, id: Uuid) -> (Arc<str>, Uuid) {
+    if by_id {
+        return (Arc::from(""), id);
+    }
+    match node.partitions.topic(name) {
+        Some((name, _)) => (name, Uuid::ZERO),
+        None => (Arc::from(name), Uuid::ZERO),
+    }
+}
+
+fn group_by_topic(answers: Vec<(SessionKey, PartitionData)>) -> Vec<FetchableTopicResponse> {
+    let mut topics: Vec<FetchableTopicResponse> = Vec::new();
+    let mut last: Option<SessionKey> = None;
+    for (key, data) in answers {
+        let same = last.as_ref().is_some_and(|last| last.topic == key.topic && last.topic_id == key.topic_id);
+        match topics.last_mut() {
+            Some(topic) if same => topic.partitions.push(data),
+            _ => topics.push(FetchableTopicResponse {
+                topic: (&*key.topic).into(),
+                topic_id: key.topic_id,
+                partitions: vec![data],
+                ..Default::default()
+            }),
+        }
+        last = Some(key);
+    }
+    topics
+}
