@@ -117,3 +117,18 @@ fn compare(folder: &Path, files: &BTreeMap<String, String>) -> crate::Outcome {
     wrong.sort();
     Err(format!("stale generated files in {TARGET}: {}; 'cargo xtask gen' writes them anew", wrong.join(", ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn committed_code_is_what_the_schemas_say() {
+        // `cargo xtask test` runs `gen --check`, which fetches the jars; a plain `cargo test` downloads nothing.
+        if jars::all_here(&root()) {
+            run(&["--check".to_owned()]).unwrap();
+        } else {
+            eprintln!("the jars are not here: 'cargo xtask gen --check' fetches them and compares");
+        }
+    }
+}

@@ -13,8 +13,8 @@ use crate::writer::Writer;
 /// A value inside a message: a struct, or the element of an array. Its version is that of the message around it; `flex` says
 /// whether that version is flexible (KIP-482).
 pub trait Item: Sized {
-    /// The fewest bytes that the value takes in any version, at least 1. A count of elements is checked against it before
-    /// memory is taken.
+    /// The fewest bytes that the value takes in any version; 1 for the few whole messages of no bytes, which stand in no
+    /// array. A count of elements is checked against it before memory is taken.
     const MIN_SIZE: usize;
 
     /// Reads one.

@@ -238,6 +238,11 @@ impl Reader {
         if self.i8()? < 0 { Ok(None) } else { T::read(self, flex, v).map(Some) }
     }
 
+    /// The same in a tagged field, where the marker is an unsigned varint, 0 for null.
+    pub fn nullable_tagged_struct<T: Item>(&mut self, flex: bool, v: i16) -> Result<Option<T>, DecodeError> {
+        if self.uvarint()? == 0 { Ok(None) } else { T::read(self, flex, v).map(Some) }
+    }
+
     /// The tagged fields of a struct that knows none; nothing in versions that are not flexible.
     pub fn tags(&mut self, flex: bool) -> Result<Vec<RawTaggedField>, DecodeError> {
         if flex { self.known_tags(|_, _| Ok(false)) } else { Ok(Vec::new()) }

@@ -240,6 +240,17 @@ impl Writer {
         }
     }
 
+    /// The same in a tagged field, where the marker is an unsigned varint, 0 for null.
+    pub fn nullable_tagged_struct<T: Item>(
+        &mut self,
+        flex: bool,
+        v: i16,
+        value: &Option<T>,
+    ) -> Result<(), EncodeError> {
+        self.uvarint(u32::from(value.is_some()));
+        value.as_ref().map_or(Ok(()), |value| value.write(self, flex, v))
+    }
+
     /// The tagged fields of a struct that has known ones, in a flexible version.
     pub fn tags<'w, 'u>(&'w mut self, unknown: &'u [RawTaggedField]) -> Tags<'w, 'u> {
         Tags::new(self, unknown)

@@ -203,7 +203,6 @@ fn is_set(message: &Message, item: &Struct, field: &Field) -> Result<String, Str
         "Some(Str::default())" | "Some(Bytes::new())" | "Some(Vec::new())" => {
             format!("self.{name}.as_ref().is_none_or(|value| !value.is_empty())")
         }
-        _ if is_nullable(item, field) => return Err(format!("{} is nullable with the default {default}", field.name)),
         default => format!("self.{name} != {default}"),
     })
 }
@@ -312,6 +311,9 @@ fn read_value(item: &Struct, field: &Field, known: Versions) -> String {
         Type::Bytes => (format!("r.bytes({flex})?"), format!("r.nullable_bytes({flex})?")),
         Type::Records => (format!("r.records({flex})?"), format!("r.nullable_records({flex})?")),
         Type::Array(_) => ("r.array(flex, v)?".to_owned(), "r.nullable_array(flex, v)?".to_owned()),
+        Type::Struct(_) if field.tag.is_some() => {
+            ("Item::read(r, flex, v)?".to_owned(), "r.nullable_tagged_struct(flex, v)?".to_owned())
+        }
         Type::Struct(_) => ("Item::read(r, flex, v)?".to_owned(), "r.nullable_struct(flex, v)?".to_owned()),
     };
     if !is_nullable(item, field) {
@@ -377,10 +379,11 @@ fn write_value(item: &Struct, field: &Field, known: Versions, end: &str) -> Stri
         Type::Bytes => ("bytes", flex),
         Type::Records => ("records", flex),
         Type::Array(_) => ("array", "flex, v"),
+        Type::Struct(_) if field.tag.is_some() => ("tagged_struct", "flex, v"),
         Type::Struct(_) => ("struct", "flex, v"),
     };
     let plain = |value: &str| {
-        if method == "struct" {
+        if matches!(field.kind, Type::Struct(_)) {
             format!("Item::write({value}, w, flex, v){end}")
         } else {
             format!("w.{method}({arguments}, {value}){end}")

@@ -197,7 +197,11 @@ fn field(value: &Value) -> Result<Field, String> {
         nullable: range("nullableVersions")?.unwrap_or(Versions::NONE),
         tag: value.get("tag").and_then(Value::as_u64).and_then(|tag| u32::try_from(tag).ok()),
         ignorable: value.get("ignorable").is_some_and(|v| v.as_bool() == Some(true) || v.as_str() == Some("true")),
-        default: value.get("default").map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)),
+        // JSON's null is no default at all to Kafka's generator; the text "null" is the null value.
+        default: value
+            .get("default")
+            .filter(|v| !v.is_null())
+            .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)),
         never_flexible: text(value, "flexibleVersions").as_deref() == Some("none"),
         name,
     })

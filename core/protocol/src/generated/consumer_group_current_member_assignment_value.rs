@@ -15,7 +15,7 @@ pub struct ConsumerGroupCurrentMemberAssignmentValue {
 }
 
 /// Part of ConsumerGroupCurrentMemberAssignmentValue, version 0.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopicPartitions {
     pub topic_id: Uuid,
     pub partitions: Vec<i32>,
@@ -23,6 +23,17 @@ pub struct TopicPartitions {
     pub assignment_epochs: Option<Vec<i32>>,
     /// Tagged fields that the schema does not know, in the order of their tags.
     pub unknown_tagged_fields: Vec<RawTaggedField>,
+}
+
+impl Default for TopicPartitions {
+    fn default() -> Self {
+        Self {
+            topic_id: Uuid::ZERO,
+            partitions: Vec::new(),
+            assignment_epochs: Some(Vec::new()),
+            unknown_tagged_fields: Vec::new(),
+        }
+    }
 }
 
 impl Item for ConsumerGroupCurrentMemberAssignmentValue {
@@ -67,7 +78,7 @@ impl Item for TopicPartitions {
         let mut m = Self {
             topic_id: r.uuid()?,
             partitions: r.array(flex, v)?,
-            assignment_epochs: None,
+            assignment_epochs: Some(Vec::new()),
             unknown_tagged_fields: Vec::new(),
         };
         if flex {
@@ -89,7 +100,7 @@ impl Item for TopicPartitions {
             return w.unknown_tags(flex, &self.unknown_tagged_fields);
         }
         let mut tags = w.tags(&self.unknown_tagged_fields);
-        if self.assignment_epochs.is_some() {
+        if self.assignment_epochs.as_ref().is_none_or(|value| !value.is_empty()) {
             tags.put(0, |w| w.nullable_array(flex, v, &self.assignment_epochs))?;
         }
         tags.finish()

@@ -30,7 +30,7 @@ impl Default for ConsumerGroupMemberMetadataValue {
             subscribed_topic_regex: Some(Str::default()),
             rebalance_timeout_ms: -1,
             server_assignor: Some(Str::default()),
-            classic_member_metadata: None,
+            classic_member_metadata: Some(ClassicMemberMetadata::default()),
             unknown_tagged_fields: Vec::new(),
         }
     }
@@ -67,13 +67,13 @@ impl Item for ConsumerGroupMemberMetadataValue {
             subscribed_topic_regex: r.nullable_string(flex)?,
             rebalance_timeout_ms: r.i32()?,
             server_assignor: r.nullable_string(flex)?,
-            classic_member_metadata: None,
+            classic_member_metadata: Some(ClassicMemberMetadata::default()),
             unknown_tagged_fields: Vec::new(),
         };
         if flex {
             m.unknown_tagged_fields = r.known_tags(|r, tag| {
                 match tag {
-                    0 => m.classic_member_metadata = r.nullable_struct(flex, v)?,
+                    0 => m.classic_member_metadata = r.nullable_tagged_struct(flex, v)?,
                     _ => return Ok(false),
                 }
                 Ok(true)
@@ -95,8 +95,8 @@ impl Item for ConsumerGroupMemberMetadataValue {
             return w.unknown_tags(flex, &self.unknown_tagged_fields);
         }
         let mut tags = w.tags(&self.unknown_tagged_fields);
-        if self.classic_member_metadata.is_some() {
-            tags.put(0, |w| w.nullable_struct(flex, v, &self.classic_member_metadata))?;
+        if self.classic_member_metadata != Some(ClassicMemberMetadata::default()) {
+            tags.put(0, |w| w.nullable_tagged_struct(flex, v, &self.classic_member_metadata))?;
         }
         tags.finish()
     }

@@ -19,7 +19,7 @@ pub struct StreamsGroupCurrentMemberAssignmentValue {
 }
 
 /// Part of StreamsGroupCurrentMemberAssignmentValue, version 0.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TaskIds {
     pub subtopology_id: Str,
     pub partitions: Vec<i32>,
@@ -27,6 +27,17 @@ pub struct TaskIds {
     pub assignment_epochs: Option<Vec<i32>>,
     /// Tagged fields that the schema does not know, in the order of their tags.
     pub unknown_tagged_fields: Vec<RawTaggedField>,
+}
+
+impl Default for TaskIds {
+    fn default() -> Self {
+        Self {
+            subtopology_id: Str::default(),
+            partitions: Vec::new(),
+            assignment_epochs: Some(Vec::new()),
+            unknown_tagged_fields: Vec::new(),
+        }
+    }
 }
 
 impl Item for StreamsGroupCurrentMemberAssignmentValue {
@@ -79,7 +90,7 @@ impl Item for TaskIds {
         let mut m = Self {
             subtopology_id: r.string(flex)?,
             partitions: r.array(flex, v)?,
-            assignment_epochs: None,
+            assignment_epochs: Some(Vec::new()),
             unknown_tagged_fields: Vec::new(),
         };
         if flex {
@@ -101,7 +112,7 @@ impl Item for TaskIds {
             return w.unknown_tags(flex, &self.unknown_tagged_fields);
         }
         let mut tags = w.tags(&self.unknown_tagged_fields);
-        if self.assignment_epochs.is_some() {
+        if self.assignment_epochs.as_ref().is_none_or(|value| !value.is_empty()) {
             tags.put(0, |w| w.nullable_array(flex, v, &self.assignment_epochs))?;
         }
         tags.finish()

@@ -25,7 +25,7 @@ impl Default for StreamsGroupMetadataValue {
             epoch: 0,
             metadata_hash: 0,
             validated_topology_epoch: -1,
-            last_assignment_configs: None,
+            last_assignment_configs: Some(Vec::new()),
             stored_description_topology_epoch: -1,
             failed_description_topology_epoch: -1,
             unknown_tagged_fields: Vec::new(),
@@ -50,7 +50,7 @@ impl Item for StreamsGroupMetadataValue {
             epoch: r.i32()?,
             metadata_hash: r.i64()?,
             validated_topology_epoch: -1,
-            last_assignment_configs: None,
+            last_assignment_configs: Some(Vec::new()),
             stored_description_topology_epoch: -1,
             failed_description_topology_epoch: -1,
             unknown_tagged_fields: Vec::new(),
@@ -83,7 +83,7 @@ impl Item for StreamsGroupMetadataValue {
                 Ok(())
             })?;
         }
-        if self.last_assignment_configs.is_some() {
+        if self.last_assignment_configs.as_ref().is_none_or(|value| !value.is_empty()) {
             tags.put(1, |w| w.nullable_array(flex, v, &self.last_assignment_configs))?;
         }
         if self.stored_description_topology_epoch != -1 {
