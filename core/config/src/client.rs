@@ -1,0 +1,96 @@
+//! The configs that producer, consumer and admin client share, with the same defaults.
+//!
+//! One row is: name, type, default, validator, importance, where it may be changed, status, and a few words of what it
+//! does. The row is the only place a config exists; its documentation is printed from here.
+
+table! {
+    /// The rows, sorted by name.
+    ROWS;
+    "bootstrap.resolve.timeout.ms" Long "0" AtLeast(0), High ReadOnly Ignored "Time to resolve the bootstrap names; 0 resolves at once or fails.";
+    "client.dns.lookup" String "use_all_dns_ips" OneOf(&["use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"]), Medium ReadOnly Ignored "How names with several addresses are used.";
+    "config.providers" List "" List, Low ReadOnly Ignored "Names of providers that fill placeholders in config values.";
+    "metadata.cluster.check.enable" Boolean "true" Any, Low ReadOnly Ignored "Let the broker check that the connection reached the right node.";
+    "metadata.max.age.ms" Long "300000" AtLeast(0), Low ReadOnly Ignored "Metadata older than this is refreshed.";
+    "metadata.recovery.rebootstrap.trigger.ms" Long "300000" AtLeast(0), Low ReadOnly Ignored "Go back to the bootstrap servers after this long without metadata.";
+    "metadata.recovery.strategy" String "rebootstrap" OneOfIgnoreCase(&["NONE", "REBOOTSTRAP"]), Low ReadOnly Ignored "What to do when no known broker answers: rebootstrap or none.";
+    "metric.reporters" List "org.apache.kafka.common.metrics.JmxReporter" List, Low ReadOnly Ignored "Classes that receive metrics.";
+    "metrics.num.samples" Int "2" AtLeast(1), Low ReadOnly Ignored "Samples kept per metric.";
+    "metrics.recording.level" String "INFO" OneOf(&["INFO", "DEBUG", "TRACE"]), Low ReadOnly Ignored "Finest level of metrics recorded.";
+    "metrics.sample.window.ms" Long "30000" AtLeast(0), Low ReadOnly Ignored "Length of one metrics sample.";
+    "reconnect.backoff.max.ms" Long "1000" AtLeast(0), Low ReadOnly Ignored "Longest pause before connecting again.";
+    "reconnect.backoff.ms" Long "50" AtLeast(0), Low ReadOnly Ignored "First pause before connecting again.";
+    "request.timeout.ms" Int "30000" AtLeast(0), Medium ReadOnly Ignored "Time to wait for a response.";
+    "retry.backoff.max.ms" Long "1000" AtLeast(0), Low ReadOnly Ignored "Longest pause before a request is repeated.";
+    "retry.backoff.ms" Long "100" AtLeast(0), Low ReadOnly Ignored "First pause before a request is repeated.";
+    "sasl.client.callback.handler.class" Class null Any, Medium ReadOnly Ignored "Client-side SASL callback class.";
+    "sasl.jaas.config" Password null Any, Medium ReadOnly Ignored "JAAS login line of this connection.";
+    "sasl.kerberos.kinit.cmd" String "/usr/bin/kinit" Any, Low ReadOnly Ignored "Path of the kinit program.";
+    "sasl.kerberos.min.time.before.relogin" Long "60000" Any, Low ReadOnly Ignored "Shortest time between Kerberos logins, ms.";
+    "sasl.kerberos.service.name" String null Any, Medium ReadOnly Ignored "Kerberos service name of the broker.";
+    "sasl.kerberos.ticket.renew.jitter" Double "0.05" Any, Low ReadOnly Ignored "Random part of the Kerberos renewal time.";
+    "sasl.kerberos.ticket.renew.window.factor" Double "0.8" Any, Low ReadOnly Ignored "Part of a Kerberos ticket's life after which it is renewed.";
+    "sasl.login.callback.handler.class" Class null Any, Medium ReadOnly Ignored "SASL login callback class.";
+    "sasl.login.class" Class null Any, Medium ReadOnly Ignored "SASL login class.";
+    "sasl.login.connect.timeout.ms" Int null Any, Low ReadOnly Ignored "Connect timeout to the identity provider.";
+    "sasl.login.read.timeout.ms" Int null Any, Low ReadOnly Ignored "Read timeout from the identity provider.";
+    "sasl.login.refresh.buffer.seconds" Short "300" Between(0, 3600), Low ReadOnly Ignored "Token is refreshed at least this long before it ends, seconds.";
+    "sasl.login.refresh.min.period.seconds" Short "60" Between(0, 900), Low ReadOnly Ignored "Shortest time between token refreshes, seconds.";
+    "sasl.login.refresh.window.factor" Double "0.8" BetweenF(0.5, 1.0), Low ReadOnly Ignored "Part of a token's life after which it is refreshed.";
+    "sasl.login.refresh.window.jitter" Double "0.05" BetweenF(0.0, 0.25), Low ReadOnly Ignored "Random part of the refresh time.";
+    "sasl.login.retry.backoff.max.ms" Long "10000" Any, Low ReadOnly Ignored "Longest pause between login attempts.";
+    "sasl.login.retry.backoff.ms" Long "100" Any, Low ReadOnly Ignored "First pause between login attempts.";
+    "sasl.mechanism" String "GSSAPI" Any, Medium ReadOnly Ignored "SASL mechanism of the client.";
+    "sasl.oauthbearer.allow.unverified.audience" Boolean "false" Any, Medium ReadOnly Ignored "Accept tokens without checking the audience.";
+    "sasl.oauthbearer.allow.unverified.issuer" Boolean "false" Any, Medium ReadOnly Ignored "Accept tokens without checking the issuer.";
+    "sasl.oauthbearer.assertion.algorithm" String "RS256" OneOfIgnoreCase(&["ES256", "RS256"]), Medium ReadOnly Ignored "Signature algorithm of the client assertion.";
+    "sasl.oauthbearer.assertion.claim.aud" String null Any, Medium ReadOnly Ignored "Audience claim of the assertion.";
+    "sasl.oauthbearer.assertion.claim.exp.seconds" Int "300" Between(0, 86400), Low ReadOnly Ignored "Life of the assertion, seconds.";
+    "sasl.oauthbearer.assertion.claim.iss" String null Any, Medium ReadOnly Ignored "Issuer claim of the assertion.";
+    "sasl.oauthbearer.assertion.claim.jti.include" Boolean "false" Any, Medium ReadOnly Ignored "Put a unique id into the assertion.";
+    "sasl.oauthbearer.assertion.claim.nbf.seconds" Int "60" Between(0, 3600), Low ReadOnly Ignored "How far back the assertion's start lies, seconds.";
+    "sasl.oauthbearer.assertion.claim.sub" String null Any, Medium ReadOnly Ignored "Subject claim of the assertion.";
+    "sasl.oauthbearer.assertion.file" String null Any, Medium ReadOnly Ignored "File with a ready assertion.";
+    "sasl.oauthbearer.assertion.private.key.file" String null Any, Medium ReadOnly Ignored "Private key that signs the assertion.";
+    "sasl.oauthbearer.assertion.private.key.passphrase" Password null Any, Medium ReadOnly Ignored "Passphrase of that key.";
+    "sasl.oauthbearer.assertion.template.file" String null Any, Medium ReadOnly Ignored "File with headers and claims for the assertion.";
+    "sasl.oauthbearer.client.credentials.client.id" String null Any, Medium ReadOnly Ignored "Client id of the client credentials grant.";
+    "sasl.oauthbearer.client.credentials.client.secret" Password null Any, Medium ReadOnly Ignored "Client secret of the client credentials grant.";
+    "sasl.oauthbearer.clock.skew.seconds" Int "30" Any, Low ReadOnly Ignored "Clock difference allowed with the identity provider, seconds.";
+    "sasl.oauthbearer.expected.audience" List "" List, High ReadOnly Ignored "Audiences a token may have.";
+    "sasl.oauthbearer.expected.issuer" String null Any, High ReadOnly Ignored "Issuer a token must have.";
+    "sasl.oauthbearer.header.urlencode" Boolean "false" Any, Low ReadOnly Ignored "URL-encode the client id and secret in the header.";
+    "sasl.oauthbearer.jwks.endpoint.refresh.ms" Long "3600000" Any, Low ReadOnly Ignored "Time between refreshes of the key set.";
+    "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms" Long "10000" Any, Low ReadOnly Ignored "Longest pause between key set attempts.";
+    "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms" Long "100" Any, Low ReadOnly Ignored "First pause between key set attempts.";
+    "sasl.oauthbearer.jwks.endpoint.url" String null Any, Medium ReadOnly Ignored "Where the provider's key set is.";
+    "sasl.oauthbearer.jwt.retriever.class" Class "org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever" Any, Medium ReadOnly Ignored "Class that fetches tokens.";
+    "sasl.oauthbearer.jwt.validator.class" Class "org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator" Any, Medium ReadOnly Ignored "Class that checks tokens.";
+    "sasl.oauthbearer.scope" String null Any, Medium ReadOnly Ignored "Scope asked for.";
+    "sasl.oauthbearer.scope.claim.name" String "scope" Any, Low ReadOnly Ignored "Claim that holds the scope.";
+    "sasl.oauthbearer.sub.claim.name" String "sub" Any, Low ReadOnly Ignored "Claim that holds the subject.";
+    "sasl.oauthbearer.token.endpoint.url" String null Any, Medium ReadOnly Ignored "Where tokens are fetched.";
+    "security.protocol" String "PLAINTEXT" OneOfIgnoreCase(&["PLAINTEXT", "SASL_PLAINTEXT", "SASL_SSL", "SSL"]), Medium ReadOnly Ignored "Security protocol towards the brokers.";
+    "security.providers" String null Any, Low ReadOnly Ignored "Java security providers to register.";
+    "send.buffer.bytes" Int "131072" AtLeast(-1), Medium ReadOnly Ignored "Send buffer of the sockets, bytes; -1 is the system's.";
+    "socket.connection.setup.timeout.max.ms" Long "30000" Any, Medium ReadOnly Ignored "Longest wait for a connection to be made.";
+    "socket.connection.setup.timeout.ms" Long "10000" Any, Medium ReadOnly Ignored "First wait for a connection to be made.";
+    "ssl.cipher.suites" List "" List, Low ReadOnly Ignored "Cipher suites that may be used; empty is the library's choice.";
+    "ssl.enabled.protocols" List "TLSv1.2,TLSv1.3" List, Medium ReadOnly Ignored "TLS versions that may be used.";
+    "ssl.endpoint.identification.algorithm" String "https" Any, Low ReadOnly Ignored "How the server's name is checked; empty switches the check off.";
+    "ssl.engine.factory.class" Class null Any, Low ReadOnly Ignored "Class that makes TLS engines.";
+    "ssl.key.password" Password null Any, High ReadOnly Ignored "Password of the private key.";
+    "ssl.keymanager.algorithm" String "SunX509" Any, Low ReadOnly Ignored "Algorithm of the key manager.";
+    "ssl.keystore.certificate.chain" Password null Any, High ReadOnly Ignored "Certificate chain in PEM.";
+    "ssl.keystore.key" Password null Any, High ReadOnly Ignored "Private key in PEM.";
+    "ssl.keystore.location" String null Any, High ReadOnly Ignored "File of the key store.";
+    "ssl.keystore.password" Password null Any, High ReadOnly Ignored "Password of the key store.";
+    "ssl.keystore.type" String "JKS" Any, Medium ReadOnly Ignored "Format of the key store.";
+    "ssl.protocol" String "TLSv1.3" Any, Medium ReadOnly Ignored "TLS version to prefer.";
+    "ssl.provider" String null Any, Medium ReadOnly Ignored "Security provider for TLS.";
+    "ssl.secure.random.implementation" String null Any, Low ReadOnly Ignored "Random generator for TLS.";
+    "ssl.trustmanager.algorithm" String "PKIX" Any, Low ReadOnly Ignored "Algorithm of the trust manager.";
+    "ssl.truststore.certificates" Password null Any, High ReadOnly Ignored "Trusted certificates in PEM.";
+    "ssl.truststore.location" String null Any, High ReadOnly Ignored "File of the trust store.";
+    "ssl.truststore.password" Password null Any, High ReadOnly Ignored "Password of the trust store.";
+    "ssl.truststore.type" String "JKS" Any, Medium ReadOnly Ignored "Format of the trust store.";
+}
