@@ -18,7 +18,7 @@ pub use error::{DecodeError, DecodeProblem, EncodeError};
 pub use generated::*;
 pub use message::{Item, Message, RecordType, Request};
 pub use ottla_model::{Records, Str, Uuid};
-pub use reader::Reader;
+pub use reader::{MEMORY_FACTOR, Reader};
 pub use tags::RawTaggedField;
 pub use writer::Writer;
 

@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 
+use bytes::Bytes;
 use ottla_model::{Str, Uuid};
 
 use crate::api_key::ApiKey;
@@ -51,6 +52,21 @@ pub trait Message: Item + Clone + Debug + Default + PartialEq {
             return Err(EncodeError::UnsupportedVersion { message: Self::NAME, version });
         }
         self.write(w, version >= Self::FLEXIBLE_FROM, version)
+    }
+
+    /// Reads a message that is all of `bytes`.
+    fn from_bytes(bytes: Bytes, version: i16) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let message = Self::decode(&mut r, version)?;
+        r.finish()?;
+        Ok(message)
+    }
+
+    /// Writes a message whose records, if any, are in memory.
+    fn to_bytes(&self, version: i16) -> Result<Bytes, EncodeError> {
+        let mut w = Writer::new();
+        self.encode(&mut w, version)?;
+        Ok(w.into_bytes())
     }
 }
 

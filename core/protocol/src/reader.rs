@@ -3,7 +3,7 @@
 //! Memory is bounded by the input: every length is checked against what remains, and every count against what remains for it.
 //! "For it" is the point: while an array is read, the smallest size of its elements still to come is set aside (`reserved`),
 //! so that arrays inside an element cannot claim the same bytes once more. The sum of what is allocated is therefore at most
-//! (size in memory ÷ smallest size on the wire) × input, whatever the nesting; tests/fuzz counts it.
+//! [`MEMORY_FACTOR`] × input, whatever the nesting; tests/fuzz counts it.
 
 use bytes::Bytes;
 use ottla_model::{Records, Str, Uuid};
@@ -11,6 +11,10 @@ use ottla_model::{Records, Str, Uuid};
 use crate::error::{DecodeError, DecodeProblem};
 use crate::message::Item;
 use crate::tags::RawTaggedField;
+
+/// The most bytes of memory that decoding takes for each byte of input, besides a few kilobytes. No element of an array is
+/// larger in memory than this many times its smallest size on the wire; the compiler checks it for each.
+pub const MEMORY_FACTOR: usize = 56;
 
 /// A position in shared bytes.
 #[derive(Debug)]
@@ -208,27 +212,23 @@ impl Reader {
     /// An array or null.
     pub fn nullable_array<T: Item>(&mut self, flex: bool, v: i16) -> Result<Option<Vec<T>>, DecodeError> {
         match self.length(flex, true)? {
-            Some(count) => self.elements(count, T::MIN_SIZE, |r| T::read(r, flex, v)).map(Some),
+            Some(count) => self.elements(count, flex, v).map(Some),
             None => Ok(None),
         }
     }
 
-    fn elements<T>(
-        &mut self,
-        count: usize,
-        min_size: usize,
-        mut read: impl FnMut(&mut Reader) -> Result<T, DecodeError>,
-    ) -> Result<Vec<T>, DecodeError> {
+    fn elements<T: Item>(&mut self, count: usize, flex: bool, v: i16) -> Result<Vec<T>, DecodeError> {
+        const { assert!(size_of::<T>() <= MEMORY_FACTOR * T::MIN_SIZE, "this struct would break the bound on memory") };
         let free = self.remaining().saturating_sub(self.reserved);
-        if count > free / min_size {
+        if count > free / T::MIN_SIZE {
             return Err(self.error(DecodeProblem::TooManyElements { count, remaining: free }));
         }
         let mut elements = Vec::with_capacity(count);
         // Cannot overflow: it is at most what remains. An error leaves it too high, but then nothing more is read.
-        self.reserved += count * min_size;
+        self.reserved += count * T::MIN_SIZE;
         for _ in 0..count {
-            self.reserved -= min_size;
-            elements.push(read(self)?);
+            self.reserved -= T::MIN_SIZE;
+            elements.push(T::read(self, flex, v)?);
         }
         Ok(elements)
     }

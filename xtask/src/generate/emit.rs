@@ -193,7 +193,7 @@ fn zero(expression: &str) -> bool {
 }
 
 /// An expression that says whether a field is away from its default.
-fn is_set(message: &Message, item: &Struct, field: &Field) -> Result<String, String> {
+fn is_set(message: &Message, field: &Field) -> Result<String, String> {
     let (name, default) = (ident(field), default(message, field)?);
     Ok(match default.as_str() {
         "None" => format!("self.{name}.is_some()"),
@@ -333,7 +333,7 @@ fn write_body(out: &mut String, message: &Message, item: &Struct, known: &[&Fiel
         if field.ignorable {
             return Ok(None);
         }
-        let set = is_set(message, item, field)?;
+        let set = is_set(message, field)?;
         Ok(Some(format!("absent({set}, \"{}.{}\", v)?;", item.name, snake(&field.name))))
     };
     for field in fields(item).filter(|f| f.tag.is_none()) {
@@ -356,7 +356,7 @@ fn write_body(out: &mut String, message: &Message, item: &Struct, known: &[&Fiel
     }
     out.push_str("if !flex {\nreturn w.unknown_tags(flex, &self.unknown_tagged_fields);\n}\nlet mut tags = w.tags(&self.unknown_tagged_fields);\n");
     for field in known {
-        let set = is_set(message, item, field)?;
+        let set = is_set(message, field)?;
         let when = condition(field.versions, flexible).map_or_else(String::new, |c| format!("{c} && "));
         let value = write_value(item, field, field.versions.and(flexible), "");
         let value = if matches!(field.kind, Type::Fixed(..)) { format!("{{ {value}; Ok(()) }}") } else { value };
