@@ -48,7 +48,7 @@ fn delete_up_to(node: &Node, topic: &str, wanted: &DeleteRecordsPartition) -> Re
         return Err(ErrorCode::InvalidTopicException);
     }
     // A compacted topic without the delete policy keeps the last value of each key: its start must not move.
-    if !node.topic_config(topic).log.cleanup_policy.delete {
+    if !node.topic_config(topic).cleanup_policy.delete {
         return Err(ErrorCode::PolicyViolation);
     }
     let log = partition.log();

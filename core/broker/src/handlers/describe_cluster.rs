@@ -30,9 +30,9 @@ pub(crate) async fn handle(
     }
     let broker = node.endpoint(&request.context().listener).map(|(host, port)| DescribeClusterBroker {
         broker_id: node.id(),
-        host: host.as_str().into(),
+        host: host.into(),
         port,
-        rack: node.config.broker_rack().map(Into::into),
+        rack: node.config().broker_rack.as_deref().map(Into::into),
         ..Default::default()
     });
     let cluster_authorized_operations =

@@ -39,7 +39,7 @@ pub(crate) async fn handle(node: &Arc<Node>, mut request: Authorized<FetchReques
     };
     let fetch = Fetch {
         by_id,
-        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(node.config.fetch_max_bytes()),
+        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(usize::try_from(node.config().fetch_max_bytes).unwrap_or(0)),
         min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
         read_committed: request.isolation_level == READ_COMMITTED,
         wanted,

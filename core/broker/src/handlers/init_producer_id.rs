@@ -15,7 +15,7 @@ pub(crate) async fn handle(
     request: Authorized<InitProducerIdRequest>,
 ) -> Reply<InitProducerIdResponse> {
     let allocated = match request.transactional_id.as_deref() {
-        None => node.producer_ids.next(&node.metadata),
+        None => node.producer_ids.next(node),
         Some("") => Err(ErrorCode::InvalidRequest),
         Some(_) => Err(ErrorCode::UnsupportedVersion),
     };

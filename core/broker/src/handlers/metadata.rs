@@ -32,9 +32,9 @@ pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<MetadataRequest
     };
     let broker = node.endpoint(&request.context().listener).map(|(host, port)| MetadataResponseBroker {
         node_id: node.id(),
-        host: host.as_str().into(),
+        host: host.into(),
         port,
-        rack: node.config.broker_rack().map(Into::into),
+        rack: node.config().broker_rack.as_deref().map(Into::into),
         ..Default::default()
     });
     MetadataResponse {
@@ -52,7 +52,7 @@ pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<MetadataRequest
 }
 
 async fn create_missing(node: &Arc<Node>, wanted: &[MetadataRequestTopic], allowed: bool) {
-    if !allowed || !node.config.auto_create_topics_enable() {
+    if !allowed || !node.config().auto_create_topics_enable {
         return;
     }
     let image = node.metadata.image();
