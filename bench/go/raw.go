@@ -15,7 +15,7 @@ const inFlight = 5
 
 func newBuffer() *bytes.Buffer { return new(bytes.Buffer) }
 
-// create makes -topic with -partitions and waits for their leaders.
+// create makes -topic with -partitions and waits until each leader answers for its partition.
 func create(o *options) (result, error) {
 	c, err := dial(o.broker)
 	if err != nil {
@@ -24,7 +24,18 @@ func create(o *options) (result, error) {
 	if err := c.createTopic(o.topic, o.partitions); err != nil {
 		return nil, err
 	}
-	return result{}, c.awaitLeaders(o.topic, o.partitions, false, time.Now().Add(o.timeout))
+	deadline := time.Now().Add(o.timeout)
+	if err := c.awaitLeaders(o.topic, o.partitions, false, deadline); err != nil {
+		return nil, err
+	}
+	// Apache Kafka names a leader before that leader knows; ListOffsets is answered once it does.
+	for {
+		_, err := c.endOffsets(o.topic, o.partitions)
+		if err == nil || !kerr.IsRetriable(err) || time.Now().After(deadline) {
+			return result{}, err
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // remove deletes -topic.

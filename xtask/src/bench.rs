@@ -4,6 +4,7 @@
 //! the groups of rows; it does not know how a broker is started (`kafka`, `broker`) nor what the load looks like (bench/go).
 
 mod broker;
+mod in_process;
 mod kafka;
 mod live;
 mod load;
@@ -76,6 +77,7 @@ pub fn run(args: &[String]) -> crate::Outcome {
 
 fn measure(options: &Options, plan: &Plan, report: &mut Report) -> crate::Outcome {
     restart::binary_size(options, plan, report)?;
+    in_process::run(options, report)?;
     restart::first_ack(options, plan, report)?;
     restart::thousand_partitions(options, plan, report)?;
     live::run(options, plan, report)

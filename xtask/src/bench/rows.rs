@@ -68,7 +68,7 @@ pub const ROWS: &[Row] = &[
     row("restart-clean", "1000 partitions: clean restart, all acknowledged", "s", Goal::AtMost(0.15)),
     row("restart-kill", "1000 partitions: restart after kill -9, all acknowledged", "s", Goal::AtMost(0.25)),
     row("binary", "binary, stripped (the peer: its jars, without a JDK)", "MB", Goal::AtMost(15.0)),
-    // These need the embedded engine in this process's place; `restart` has the seam for them.
+    // Measured by a program that embeds the engine (`in_process`).
     row("inproc-first", "in-process start → first consumed record, first in a process", "ms", Goal::AtMost(5.0)),
     row("inproc-warm", "the same, later ones", "ms", Goal::AtMost(1.0)),
     row("inproc-1000", "1000 brokers started and stopped in one process", "s", Goal::AtMost(10.0)),
