@@ -241,12 +241,10 @@ mod tests {
         for compression in &Compression::ALL[1..] {
             let mut out = Vec::new();
             compress(*compression, None, &samples()[3], &mut out).unwrap();
-            for length in [0, 1, 4, 9, 15, out.len() / 2, out.len() - 1] {
+            for length in [1, 4, 9, 15, out.len() / 2, out.len() - 1] {
+                // lz4_flex takes a missing end mark for the end; what it gives is at most the data.
                 let result = decompress(*compression, &Bytes::copy_from_slice(&out[..length]), 1 << 20);
-                assert!(
-                    length == 0 || result.is_err() || result.unwrap().len() < samples()[3].len(),
-                    "{compression} {length}"
-                );
+                assert!(result.is_err() || samples()[3].starts_with(&result.unwrap()), "{compression} {length}");
             }
             for position in (0..out.len()).step_by(7) {
                 let mut damaged = out.clone();
