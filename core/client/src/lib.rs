@@ -1,1 +1,26 @@
-//! ottla-client
+//! The client: one [`Client`] with a metadata cache and a connection set per broker, and on top of it an [`Admin`],
+//! a batching idempotent [`Producer`] and a [`Consumer`] by assignment.
+//!
+//! In a record's walk it is both ends: `Producer::send` → accumulator → sender → wire ⇒ broker, and
+//! broker ⇒ wire → fetcher → `Consumer::poll`. Consumer groups and transactions are not here yet. This crate never
+//! sees the broker crate: over TCP and in process it speaks the same protocol through ottla-wire.
+
+mod admin;
+mod broker;
+mod client;
+mod consumer;
+mod error;
+mod metadata;
+mod producer;
+mod retry;
+
+pub use admin::{
+    Admin, AlterOp, BrokerInfo, ClusterDescription, ConfigAlteration, ConfigEntry, ConfigResource, ConfigSource,
+    NewTopic, PartitionDescription, TopicDescription, TopicListing,
+};
+pub use client::{Client, ClientOptions};
+pub use consumer::{Batch, Consumer, ConsumerOptions, Fetched, OffsetReset, Position, Record, Records};
+pub use error::{Error, ErrorKind, Result};
+pub use producer::{Acks, Delivery, Producer, ProducerOptions, ProducerRecord, RecordMetadata};
+pub use ottla_env::Env;
+pub use ottla_model::{Compression, ErrorCode, TopicPartition, Uuid};

@@ -9,11 +9,12 @@ use ottla_model::{Records, Str};
 use ottla_protocol::{ApiKey, Message, Reader, Request, RequestHeader, ResponseHeader, Writer};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 /// Answers larger than this are refused: no broker sends them (`fetch.max.bytes` is a fraction of it).
 const RESPONSE_SIZE_MAX: usize = 1 << 30;
@@ -61,7 +62,7 @@ impl std::fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
-/// A connection to one broker; clones share it. Dropping the last clone closes it.
+/// A connection to one broker; clones share it. Dropping the last clone closes it once its queued requests are sent.
 #[derive(Debug, Clone)]
 pub struct ClientConnection {
     inner: Arc<Inner>,
@@ -75,9 +76,9 @@ struct Inner {
     outgoing: mpsc::Sender<Records>,
     waiting: Arc<Waiting>,
     next_correlation_id: AtomicI32,
-    in_flight: Semaphore,
-    /// Ends both loops when this connection is dropped.
-    _alive: watch::Sender<()>,
+    in_flight: Arc<Semaphore>,
+    /// Ends the reader: a value closes the connection at once, its drop lets the writer send what is queued first.
+    end: watch::Sender<()>,
 }
 
 /// Requests whose answer is outstanding.
@@ -86,6 +87,10 @@ struct Waiting {
     /// Guards the map; `closed` is set under it, so that no request registers after the last sweep.
     by_id: Mutex<HashMap<i32, oneshot::Sender<Bytes>>>,
     closed: AtomicBool,
+    /// Why the connection ended; the first reason stays.
+    reason: OnceLock<String>,
+    /// Tells the writer that the connection broke; a stored permit, as only the writer waits.
+    broke: Notify,
 }
 
 impl Waiting {
@@ -99,10 +104,53 @@ impl Waiting {
         Some(receiver)
     }
 
-    fn close(&self) {
+    fn close(&self, reason: &str) {
+        let _ = self.reason.set(reason.to_owned());
         let mut by_id = self.by_id.lock();
         self.closed.store(true, Ordering::Relaxed);
         by_id.clear();
+    }
+
+    fn disconnected(&self) -> ClientError {
+        let reason = self.reason.get().map_or("the connection was closed", String::as_str);
+        ClientError::Disconnected(reason.to_owned())
+    }
+}
+
+/// A request on its way; dropping it forgets the answer.
+#[derive(Debug)]
+pub struct Pending<R> {
+    inner: Arc<Inner>,
+    id: i32,
+    version: i16,
+    answer: oneshot::Receiver<Bytes>,
+    _permit: OwnedSemaphorePermit,
+    request: PhantomData<fn() -> R>,
+}
+
+impl<R> Drop for Pending<R> {
+    fn drop(&mut self) {
+        // Answered requests are gone from the map already; one that timed out or was cancelled would stay for ever.
+        self.inner.waiting.by_id.lock().remove(&self.id);
+    }
+}
+
+impl<R: Request> Pending<R> {
+    /// Waits for the answer, at most `timeout`.
+    pub async fn wait(self, timeout: Duration) -> Result<R::Response, ClientError> {
+        let version = self.version;
+        decode::<R>(self.frame(timeout).await?, version)
+    }
+
+    /// As [`Pending::wait`], but the answer as it came: response header and body.
+    pub async fn frame(mut self, timeout: Duration) -> Result<Bytes, ClientError> {
+        let env = self.inner.env.clone();
+        let limited = env.timeout(timeout, self.answer()).await;
+        limited.map_err(|_| ClientError::Timeout { api: R::API_KEY, after: timeout })?
+    }
+
+    async fn answer(&mut self) -> Result<Bytes, ClientError> {
+        (&mut self.answer).await.map_err(|_| self.inner.waiting.disconnected())
     }
 }
 
@@ -126,7 +174,7 @@ impl ClientConnection {
         };
         let (read, write) = stream.split();
         let (outgoing, frames) = mpsc::channel(options.in_flight_max.max(1));
-        let (alive, ended) = watch::channel(());
+        let (end, ended) = watch::channel(());
         let waiting = Arc::new(Waiting::default());
         env.spawn("client writer", write_loop(write, frames, waiting.clone()));
         env.spawn("client reader", read_loop(read, waiting.clone(), ended));
@@ -138,8 +186,8 @@ impl ClientConnection {
                 outgoing,
                 waiting,
                 next_correlation_id: AtomicI32::new(0),
-                in_flight: Semaphore::new(options.in_flight_max.max(1)),
-                _alive: alive,
+                in_flight: Arc::new(Semaphore::new(options.in_flight_max.max(1))),
+                end,
             }),
         })
     }
@@ -154,6 +202,16 @@ impl ClientConnection {
         self.inner.waiting.closed.load(Ordering::Relaxed)
     }
 
+    /// Why the connection ended, once it has.
+    pub fn closed_because(&self) -> Option<&str> {
+        self.inner.waiting.reason.get().map(String::as_str)
+    }
+
+    /// Closes the connection at once; outstanding requests fail with [`ClientError::Disconnected`].
+    pub fn close(&self) {
+        let _ = self.inner.end.send(());
+    }
+
     /// Sends `request` at `version` and waits for its answer, at most `timeout`.
     pub async fn request<R: Request>(
         &self,
@@ -161,31 +219,35 @@ impl ClientConnection {
         version: i16,
         timeout: Duration,
     ) -> Result<R::Response, ClientError> {
-        let inner = &*self.inner;
-        let exchange = async {
-            let _permit = inner.in_flight.acquire().await.map_err(|_| disconnected())?;
-            let id = inner.next_correlation_id.fetch_add(1, Ordering::Relaxed);
-            let frame = inner.encode(request, version, id)?;
-            let answer = inner.waiting.register(id).ok_or_else(disconnected)?;
-            inner.outgoing.send(frame).await.map_err(|_| disconnected())?;
-            answer.await.map_err(|_| disconnected())
-        };
-        let frame = inner
-            .env
-            .timeout(timeout, exchange)
-            .await
-            .map_err(|_| ClientError::Timeout { api: R::API_KEY, after: timeout })??;
+        // One limit over both steps: a full connection and a silent broker look the same to the caller.
+        let exchange = async { self.start(request, version).await?.answer().await };
+        let limited = self.inner.env.timeout(timeout, exchange).await;
+        let frame = limited.map_err(|_| ClientError::Timeout { api: R::API_KEY, after: timeout })??;
         decode::<R>(frame, version)
+    }
+
+    /// Queues `request` for sending and returns before its answer. Requests leave in the order of these calls, which
+    /// is what an idempotent producer relies on. Waits while `in_flight_max` requests are outstanding.
+    pub async fn start<R: Request>(&self, request: &R, version: i16) -> Result<Pending<R>, ClientError> {
+        let inner = &self.inner;
+        let _permit = inner.in_flight.clone().acquire_owned().await.map_err(|_| inner.waiting.disconnected())?;
+        let id = inner.next_correlation_id.fetch_add(1, Ordering::Relaxed);
+        let frame = inner.encode(request, version, id)?;
+        let answer = inner.waiting.register(id).ok_or_else(|| inner.waiting.disconnected())?;
+        let pending = Pending { inner: inner.clone(), id, version, answer, _permit, request: PhantomData };
+        inner.outgoing.send(frame).await.map_err(|_| inner.waiting.disconnected())?;
+        Ok(pending)
     }
 
     /// Sends `request` without expecting an answer (Produce with acks=0). Waits only for room in the queue.
     pub async fn send<R: Request>(&self, request: &R, version: i16) -> Result<(), ClientError> {
-        let id = self.inner.next_correlation_id.fetch_add(1, Ordering::Relaxed);
-        let frame = self.inner.encode(request, version, id)?;
+        let inner = &self.inner;
+        let id = inner.next_correlation_id.fetch_add(1, Ordering::Relaxed);
+        let frame = inner.encode(request, version, id)?;
         if self.is_closed() {
-            return Err(disconnected());
+            return Err(inner.waiting.disconnected());
         }
-        self.inner.outgoing.send(frame).await.map_err(|_| disconnected())
+        inner.outgoing.send(frame).await.map_err(|_| inner.waiting.disconnected())
     }
 }
 
@@ -207,10 +269,6 @@ impl Inner {
     }
 }
 
-fn disconnected() -> ClientError {
-    ClientError::Disconnected("the broker closed the connection".to_owned())
-}
-
 fn decode<R: Request>(frame: Bytes, version: i16) -> Result<R::Response, ClientError> {
     let unreadable = |error: ottla_protocol::DecodeError| ClientError::Decode(error.to_string());
     let mut reader = Reader::new(frame);
@@ -219,35 +277,56 @@ fn decode<R: Request>(frame: Bytes, version: i16) -> Result<R::Response, ClientE
 }
 
 async fn write_loop(mut stream: WriteHalf, mut frames: mpsc::Receiver<Records>, waiting: Arc<Waiting>) {
-    while let Some(frame) = frames.recv().await {
-        if let Err(error) = stream.write_frame(frame).await {
-            tracing::debug!(%error, "a request could not be sent");
-            break;
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = waiting.broke.notified() => return,
+            frame = frames.recv() => frame,
+        };
+        let Some(frame) = frame else { return };
+        let written = tokio::select! {
+            biased;
+            // A write into a full socket would otherwise outlive its connection. Nothing is written after it.
+            () = waiting.broke.notified() => return,
+            written = stream.write_frame(frame) => written,
+        };
+        if let Err(error) = written {
+            waiting.close(&format!("a request could not be sent: {error}"));
+            return;
         }
     }
-    waiting.close();
 }
 
 async fn read_loop(mut stream: ReadHalf, waiting: Arc<Waiting>, mut ended: watch::Receiver<()>) {
     loop {
         let read = tokio::select! {
             biased;
-            _ = ended.changed() => break,
+            asked = ended.changed() => {
+                waiting.close("this client closed the connection");
+                if asked.is_ok() {
+                    waiting.broke.notify_one();
+                }
+                return;
+            }
             read = stream.read_frame(RESPONSE_SIZE_MAX) => read,
         };
-        let frame = match read {
-            Ok(frame) => frame,
-            Err(FrameError::Closed) => break,
-            Err(error) => {
-                tracing::debug!(%error, "the connection broke");
-                break;
-            }
+        let reason = match read {
+            Ok(frame) => match frame.first_chunk::<4>().map(|id| i32::from_be_bytes(*id)) {
+                Some(id) => {
+                    // An answer whose request has timed out meanwhile has no one waiting: it is dropped.
+                    let answer = waiting.by_id.lock().remove(&id);
+                    if let Some(answer) = answer {
+                        let _ = answer.send(frame);
+                    }
+                    continue;
+                }
+                None => "the broker sent an answer without a correlation id".to_owned(),
+            },
+            Err(FrameError::Closed) => "the broker closed the connection".to_owned(),
+            Err(error) => error.to_string(),
         };
-        let Some(id) = frame.first_chunk::<4>().map(|id| i32::from_be_bytes(*id)) else { break };
-        // An answer whose request has timed out meanwhile has no one waiting: it is dropped.
-        if let Some(answer) = waiting.by_id.lock().remove(&id) {
-            let _ = answer.send(frame);
-        }
+        waiting.close(&reason);
+        waiting.broke.notify_one();
+        return;
     }
-    waiting.close();
 }

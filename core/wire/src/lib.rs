@@ -18,7 +18,7 @@ mod send;
 mod server;
 mod stream;
 
-pub use client::{ClientConnection, ClientError, ConnectOptions};
+pub use client::{ClientConnection, ClientError, ConnectOptions, Pending};
 pub use frame::FrameError;
 pub use inproc::{InProcListener, inproc_name};
 pub use listener::{Limits, Listener, ListenerOptions, ListenerStats};

@@ -1,0 +1,262 @@
+//! One broker as the client sees it: a connection for requests that are answered at once, others for those that wait
+//! (produce, fetch), each dialled when first needed, its versions negotiated, and redialled with backoff after it ended.
+
+use crate::client::ClientOptions;
+use crate::error::{Error, ErrorKind, Result};
+use crate::retry::Backoff;
+use bytes::Bytes;
+use ottla_env::Env;
+use ottla_model::{ErrorCode, Str};
+use ottla_protocol::{
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, Message, Reader, Request, ResponseHeader,
+};
+use ottla_wire::{ClientConnection, ClientError, ConnectOptions, Pending};
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Requests on one connection at once; the producer keeps to its own, smaller limit.
+const IN_FLIGHT_MAX: usize = 64;
+/// The ApiVersions version to start with: what every broker since 2.4 answers or declines in a readable way.
+const API_VERSIONS_FIRST: i16 = 4;
+
+/// Which of a broker's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Whatever is answered at once.
+    General,
+    /// Produce requests: with acks=all they wait for replicas.
+    Produce,
+    /// Fetches: a long poll would delay everything behind it, as a broker answers a connection in order.
+    Fetch,
+}
+
+/// A broker's address and its connections.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub(crate) address: String,
+    general: Slot,
+    produce: Slot,
+    fetch: Slot,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// The connection in use; read on each request, written by the task that holds `dialling`.
+    current: RwLock<Option<Arc<Connection>>>,
+    /// Held while dialling, so that one task dials and the others wait for it. Guards when to dial again.
+    dialling: tokio::sync::Mutex<Redial>,
+}
+
+#[derive(Debug, Default)]
+struct Redial {
+    backoff: Option<Backoff>,
+    not_before: Duration,
+}
+
+impl Broker {
+    pub(crate) fn new(address: String) -> Broker {
+        Broker { address, general: Slot::default(), produce: Slot::default(), fetch: Slot::default() }
+    }
+
+    fn slot(&self, purpose: Purpose) -> &Slot {
+        match purpose {
+            Purpose::General => &self.general,
+            Purpose::Produce => &self.produce,
+            Purpose::Fetch => &self.fetch,
+        }
+    }
+
+    /// The open connection, if there is one.
+    pub(crate) fn ready(&self, purpose: Purpose) -> Option<Arc<Connection>> {
+        self.slot(purpose).current.read().clone().filter(|connection| !connection.wire.is_closed())
+    }
+
+    /// The open connection, dialled first if need be. Bounded by `socket.connection.setup.timeout.ms`, plus the
+    /// backoff after a failure.
+    pub(crate) async fn connection(
+        &self,
+        env: &Env,
+        options: &ClientOptions,
+        purpose: Purpose,
+    ) -> Result<Arc<Connection>> {
+        if let Some(connection) = self.ready(purpose) {
+            return Ok(connection);
+        }
+        let slot = self.slot(purpose);
+        let mut redial = slot.dialling.lock().await;
+        if let Some(connection) = self.ready(purpose) {
+            return Ok(connection);
+        }
+        env.sleep(redial.not_before.saturating_sub(env.monotonic())).await;
+        match Connection::open(env, &self.address, options).await {
+            Ok(connection) => {
+                redial.backoff = None;
+                redial.not_before = Duration::ZERO;
+                let connection = Arc::new(connection);
+                *slot.current.write() = Some(connection.clone());
+                Ok(connection)
+            }
+            Err(error) => {
+                let backoff = redial
+                    .backoff
+                    .get_or_insert_with(|| Backoff::new(options.reconnect_backoff, options.reconnect_backoff_max));
+                let wait = backoff.next(env);
+                redial.not_before = env.monotonic() + wait;
+                *slot.current.write() = None;
+                Err(error)
+            }
+        }
+    }
+
+    /// Closes its connections at once.
+    pub(crate) fn close(&self) {
+        for slot in [&self.general, &self.produce, &self.fetch] {
+            if let Some(connection) = slot.current.write().take() {
+                connection.wire.close();
+            }
+        }
+    }
+}
+
+/// An open connection and what the broker behind it understands.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    wire: ClientConnection,
+    /// Lowest and highest version by API key.
+    versions: BTreeMap<i16, (i16, i16)>,
+}
+
+impl Connection {
+    async fn open(env: &Env, address: &str, options: &ClientOptions) -> Result<Connection> {
+        let dial = ConnectOptions {
+            client_id: Str::from(options.client_id.as_str()),
+            connect_timeout: options.connection_setup_timeout,
+            in_flight_max: IN_FLIGHT_MAX,
+        };
+        let wire = ClientConnection::connect(env, address, &dial).await?;
+        let versions = negotiate(&wire, options.connection_setup_timeout).await?;
+        Ok(Connection { wire, versions })
+    }
+
+    /// The highest version of `R` that both sides know.
+    pub(crate) fn version<R: Request>(&self) -> Result<i16> {
+        let (own_lowest, own_highest) = own_versions(R::API_KEY);
+        let name = R::API_KEY.name();
+        let Some(&(lowest, highest)) = self.versions.get(&R::API_KEY.code()) else {
+            return Err(Error::invalid(format!("the broker at {} does not serve {name}", self.wire.address())));
+        };
+        let version = own_highest.min(highest);
+        if version < own_lowest.max(lowest) {
+            return Err(Error::invalid(format!(
+                "the broker at {} serves {name} {lowest} to {highest}, this client knows {own_lowest} to {own_highest}",
+                self.wire.address()
+            )));
+        }
+        Ok(version)
+    }
+
+    /// Sends `request` at the highest common version and waits for the answer.
+    pub(crate) async fn request<R: Request>(&self, request: &R, timeout: Duration) -> Result<R::Response> {
+        self.request_at(request, self.version::<R>()?, timeout).await
+    }
+
+    /// Sends `request` at `version` and waits for the answer. A broker that does not answer in time loses the
+    /// connection, as it would hold up all later requests too.
+    pub(crate) async fn request_at<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+        timeout: Duration,
+    ) -> Result<R::Response> {
+        let answer = self.wire.request(request, version, timeout).await;
+        answer.map_err(|error| self.failed(error))
+    }
+
+    /// Queues `request`, in order with other calls of this.
+    pub(crate) async fn start<R: Request>(&self, request: &R, version: i16) -> Result<Pending<R>> {
+        self.wire.start(request, version).await.map_err(|error| self.failed(error))
+    }
+
+    /// Queues `request` that has no answer.
+    pub(crate) async fn send<R: Request>(&self, request: &R, version: i16) -> Result<()> {
+        self.wire.send(request, version).await.map_err(|error| self.failed(error))
+    }
+
+    /// Turns the wire's error into the client's, closing the connection after a timeout.
+    pub(crate) fn failed(&self, error: ClientError) -> Error {
+        if matches!(error, ClientError::Timeout { .. }) {
+            self.wire.close();
+        }
+        Error::from(error).context(self.wire.address())
+    }
+}
+
+/// The versions whose fields this client fills in.
+fn own_versions(api: ApiKey) -> (i16, i16) {
+    let (lowest, highest) = api.versions();
+    match api {
+        // From 6 on topics are a list of another kind, for deletion by id, which is not offered.
+        ApiKey::DeleteTopics => (lowest, 5),
+        _ => (lowest, highest),
+    }
+}
+
+/// Asks for the broker's versions, from the newest form of the question down to the oldest.
+async fn negotiate(wire: &ClientConnection, timeout: Duration) -> Result<BTreeMap<i16, (i16, i16)>> {
+    let mut version = API_VERSIONS_FIRST;
+    loop {
+        let request = ApiVersionsRequest {
+            client_software_name: Str::from_static("ottla"),
+            client_software_version: Str::from_static(env!("CARGO_PKG_VERSION")),
+            ..Default::default()
+        };
+        let pending = wire.start(&request, version).await.map_err(|error| not_kafka(wire, error))?;
+        let frame = pending.frame(timeout).await.map_err(|error| not_kafka(wire, error))?;
+        let response = decode_versions(frame, version)
+            .map_err(|error| Error::new(ErrorKind::Data, format!("{}: cannot read the answer: {error}", wire.address())))?;
+        let versions: BTreeMap<i16, (i16, i16)> =
+            response.api_keys.iter().map(|key| (key.api_key, (key.min_version, key.max_version))).collect();
+        match ErrorCode::from_code(response.error_code) {
+            ErrorCode::None => return Ok(versions),
+            ErrorCode::UnsupportedVersion if version > 0 => {
+                // KIP-511: the refusal carries the range that would have been understood; before 2.4 it does not.
+                let range = versions.get(&ApiKey::ApiVersions.code());
+                version = range.map_or(0, |&(_, highest)| highest.clamp(0, version - 1));
+            }
+            code => return Err(Error::from_code(code, wire.address(), None)),
+        }
+    }
+}
+
+/// Reads an answer to ApiVersions. A refusal comes in the body of version 0 whatever was asked (KIP-511).
+fn decode_versions(
+    frame: Bytes,
+    version: i16,
+) -> std::result::Result<ApiVersionsResponse, ottla_protocol::DecodeError> {
+    let code = frame.get(4..6).map_or(0, |code| i16::from_be_bytes([code[0], code[1]]));
+    let refused = code == ErrorCode::UnsupportedVersion.code();
+    let mut reader = Reader::new(frame);
+    ResponseHeader::decode(&mut reader, ApiKey::ApiVersions.response_header_version(version))?;
+    ApiVersionsResponse::decode(&mut reader, if refused { 0 } else { version })
+}
+
+/// The first exchange failed: most often the port belongs to something else, which is worth saying.
+fn not_kafka(wire: &ClientConnection, error: ClientError) -> Error {
+    wire.close();
+    let address = wire.address();
+    let message = match &error {
+        ClientError::Timeout { after, .. } => format!(
+            "{address} accepted the connection but did not answer within {} ms; is a Kafka listener on this port?",
+            after.as_millis()
+        ),
+        ClientError::Disconnected(reason) if reason.contains("not Kafka") => format!("{address}: {reason}"),
+        ClientError::Disconnected(reason) => format!(
+            "{address} accepted the connection and then ended it ({reason}); \
+             is this a TLS listener, or not a Kafka port at all?"
+        ),
+        other => format!("{address}: {other}"),
+    };
+    Error::new(Error::from(error).kind(), message)
+}

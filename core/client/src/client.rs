@@ -1,0 +1,338 @@
+//! The client that owns the metadata and the brokers' connections; producer, consumer and admin are views of it.
+//!
+//! Metadata is fetched when someone needs it: when a topic is first used, when an answer said that it is stale, and
+//! when it is older than `metadata.max.age.ms` at the time of use. One fetch serves everyone who waits for it.
+
+use crate::admin::Admin;
+use crate::broker::{Broker, Connection, Purpose};
+use crate::consumer::{Consumer, ConsumerOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::metadata::{Snapshot, TopicMetadata};
+use crate::producer::{Producer, ProducerOptions};
+use crate::retry::{Backoff, Deadline};
+use ottla_env::Env;
+use ottla_model::{ErrorCode, Str};
+use ottla_protocol::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use ottla_protocol::metadata_response::MetadataResponse;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Settings that producer, consumer and admin share, under Kafka's names.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// `bootstrap.servers`: `host:port`, or `ottla-inproc:<id>` for a broker in this process.
+    pub bootstrap_servers: Vec<String>,
+    /// `client.id`, which brokers log.
+    pub client_id: String,
+    /// `request.timeout.ms`, 30 s: how long one request may take.
+    pub request_timeout: Duration,
+    /// `default.api.timeout.ms`, 60 s: how long one call may take with its retries.
+    pub default_api_timeout: Duration,
+    /// `retry.backoff.ms`, 100 ms: the first wait before trying again; it doubles up to the maximum.
+    pub retry_backoff: Duration,
+    /// `retry.backoff.max.ms`, 1 s.
+    pub retry_backoff_max: Duration,
+    /// `reconnect.backoff.ms`, 50 ms: the first wait before dialling a broker again.
+    pub reconnect_backoff: Duration,
+    /// `reconnect.backoff.max.ms`, 1 s.
+    pub reconnect_backoff_max: Duration,
+    /// `socket.connection.setup.timeout.ms`, 10 s: TCP handshake, then again for the first answer.
+    pub connection_setup_timeout: Duration,
+    /// `metadata.max.age.ms`, 5 min.
+    pub metadata_max_age: Duration,
+}
+
+impl ClientOptions {
+    /// Kafka's defaults, with `bootstrap.servers` as a comma-separated list.
+    pub fn new(bootstrap_servers: &str) -> ClientOptions {
+        let servers = bootstrap_servers.split(',').map(str::trim).filter(|server| !server.is_empty());
+        ClientOptions {
+            bootstrap_servers: servers.map(str::to_owned).collect(),
+            client_id: "ottla".to_owned(),
+            request_timeout: Duration::from_secs(30),
+            default_api_timeout: Duration::from_secs(60),
+            retry_backoff: Duration::from_millis(100),
+            retry_backoff_max: Duration::from_secs(1),
+            reconnect_backoff: Duration::from_millis(50),
+            reconnect_backoff_max: Duration::from_secs(1),
+            connection_setup_timeout: Duration::from_secs(10),
+            metadata_max_age: Duration::from_secs(300),
+        }
+    }
+}
+
+/// A client of one cluster; clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    env: Env,
+    options: ClientOptions,
+    /// What is known; swapped whole by the task that holds `refreshing`.
+    snapshot: RwLock<Arc<Snapshot>>,
+    /// Held while metadata is fetched.
+    refreshing: tokio::sync::Mutex<()>,
+    /// Topics to keep metadata of; true where a missing one may be created (`allow.auto.create.topics`).
+    topics: Mutex<BTreeMap<Arc<str>, bool>>,
+    /// Connections by node id. Locked before nothing else.
+    brokers: Mutex<HashMap<i32, Arc<Broker>>>,
+    /// Connections to the bootstrap servers, kept for when no broker of the last answer is reachable.
+    bootstrap: Vec<Arc<Broker>>,
+    closed: AtomicBool,
+}
+
+impl Client {
+    /// A client of the cluster that `options.bootstrap_servers` belong to. Nothing is dialled yet.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no bootstrap server or one is not `host:port`.
+    pub fn new(env: Env, options: ClientOptions) -> Result<Client> {
+        if options.bootstrap_servers.is_empty() {
+            return Err(Error::invalid("bootstrap.servers is empty; give at least one host:port"));
+        }
+        for server in &options.bootstrap_servers {
+            let port = server.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+            if !server.starts_with("ottla-inproc:") && !matches!(port, Some(Ok(_))) {
+                return Err(Error::invalid(format!("bootstrap.servers has {server:?}, expected host:port")));
+            }
+        }
+        let bootstrap =
+            options.bootstrap_servers.iter().map(|address| Arc::new(Broker::new(address.clone()))).collect();
+        Ok(Client {
+            inner: Arc::new(Inner {
+                env,
+                options,
+                snapshot: RwLock::default(),
+                refreshing: tokio::sync::Mutex::new(()),
+                topics: Mutex::default(),
+                brokers: Mutex::default(),
+                bootstrap,
+                closed: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// Reaches the cluster once, at most `timeout`, so that a wrong address shows at once.
+    ///
+    /// # Errors
+    /// What the bootstrap servers answered instead.
+    pub async fn ready(&self, timeout: Duration) -> Result<()> {
+        let deadline = Deadline::after(self.env(), timeout);
+        self.refresh(0, &deadline).await.map(|_| ())
+    }
+
+    /// Topics, configs and cluster administration.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.clone())
+    }
+
+    /// A producer. Its background task ends with [`Producer::close`] or when it is dropped.
+    pub fn producer(&self, options: ProducerOptions) -> Result<Producer> {
+        Producer::start(self.clone(), options)
+    }
+
+    /// A consumer without assignment.
+    pub fn consumer(&self, options: ConsumerOptions) -> Consumer {
+        Consumer::new(self.clone(), options)
+    }
+
+    /// Closes all connections; whatever is outstanding fails.
+    pub fn close(&self) {
+        self.inner.closed.store(true, Ordering::Relaxed);
+        for broker in self.inner.brokers.lock().values().chain(&self.inner.bootstrap) {
+            broker.close();
+        }
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.inner.env
+    }
+
+    pub(crate) fn options(&self) -> &ClientOptions {
+        &self.inner.options
+    }
+
+    pub(crate) fn backoff(&self) -> Backoff {
+        Backoff::new(self.inner.options.retry_backoff, self.inner.options.retry_backoff_max)
+    }
+
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::after(self.env(), self.inner.options.default_api_timeout)
+    }
+
+    /// What is known now.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.inner.snapshot.read().clone()
+    }
+
+    /// A snapshot later than `version`: fetched now, unless someone else's fetch was.
+    pub(crate) async fn refresh(&self, version: u64, deadline: &Deadline) -> Result<Arc<Snapshot>> {
+        let _refreshing = self.inner.refreshing.lock().await;
+        let mut backoff = self.backoff();
+        loop {
+            let current = self.snapshot();
+            if current.version > version {
+                return Ok(current);
+            }
+            let error = match self.fetch_metadata(&current, deadline).await {
+                Ok(snapshot) => return Ok(snapshot),
+                Err(error) => error,
+            };
+            let worth_it = error.is_retriable() && !self.inner.closed.load(Ordering::Relaxed);
+            if !worth_it || !backoff.pause(self.env(), deadline).await {
+                return Err(error);
+            }
+        }
+    }
+
+    async fn fetch_metadata(&self, current: &Arc<Snapshot>, deadline: &Deadline) -> Result<Arc<Snapshot>> {
+        let topics: Vec<(Arc<str>, bool)> =
+            self.inner.topics.lock().iter().map(|(name, create)| (name.clone(), *create)).collect();
+        let request = metadata_request(topics.iter().map(|(name, _)| name), false);
+        let response: MetadataResponse = self.any(&request, deadline).await?;
+        let mut next = current.merge(&response, self.env().monotonic());
+        // Asked for without creation first: the flag is for the whole request, the permission is not.
+        let missing = |name: &Arc<str>| {
+            next.topics.get(name).is_some_and(|topic| topic.error == ErrorCode::UnknownTopicOrPartition)
+        };
+        let create: Vec<Arc<str>> =
+            topics.iter().filter(|(name, create)| *create && missing(name)).map(|(name, _)| name.clone()).collect();
+        if !create.is_empty() {
+            let request = metadata_request(create.iter(), true);
+            let response: MetadataResponse = self.any(&request, deadline).await?;
+            next = next.merge(&response, self.env().monotonic());
+        }
+        self.update_brokers(&next);
+        let next = Arc::new(next);
+        *self.inner.snapshot.write() = next.clone();
+        Ok(next)
+    }
+
+    fn update_brokers(&self, snapshot: &Snapshot) {
+        let mut brokers = self.inner.brokers.lock();
+        brokers.retain(|id, broker| snapshot.brokers.get(id) == Some(&broker.address));
+        for (id, address) in &snapshot.brokers {
+            // A bootstrap server that calls itself by the dialled address is the same broker: one connection serves.
+            let known = || self.inner.bootstrap.iter().find(|broker| broker.address == *address).cloned();
+            brokers.entry(*id).or_insert_with(|| known().unwrap_or_else(|| Arc::new(Broker::new(address.clone()))));
+        }
+    }
+
+    /// Sends `request` to whichever broker answers: the known ones from a random one on, then the bootstrap servers.
+    pub(crate) async fn any<R: ottla_protocol::Request>(&self, request: &R, deadline: &Deadline) -> Result<R::Response> {
+        let mut candidates: Vec<Arc<Broker>> = self.inner.brokers.lock().values().cloned().collect();
+        candidates.sort_by(|a, b| a.address.cmp(&b.address));
+        if !candidates.is_empty() {
+            let first = self.env().random_u64() as usize % candidates.len();
+            candidates.rotate_left(first);
+        }
+        for broker in &self.inner.bootstrap {
+            if !candidates.iter().any(|known| known.address == broker.address) {
+                candidates.push(broker.clone());
+            }
+        }
+        // Open connections first: no reason to dial another broker for a question that anyone answers.
+        candidates.sort_by_key(|broker| broker.ready(Purpose::General).is_none());
+        let mut last = None;
+        for broker in candidates {
+            match self.on(&broker, request, deadline).await {
+                Ok(response) => return Ok(response),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(Error::closed))
+    }
+
+    /// Sends `request` to one broker within `request.timeout.ms` and `deadline`.
+    pub(crate) async fn on<R: ottla_protocol::Request>(
+        &self,
+        broker: &Broker,
+        request: &R,
+        deadline: &Deadline,
+    ) -> Result<R::Response> {
+        if self.inner.closed.load(Ordering::Relaxed) {
+            return Err(Error::closed());
+        }
+        let env = self.env();
+        let too_late = || {
+            Error::new(
+                ErrorKind::Timeout,
+                format!("{} did not answer within {} ms", broker.address, deadline.limit.as_millis()),
+            )
+        };
+        let left = deadline.left(env).ok_or_else(too_late)?;
+        let connecting = broker.connection(env, self.options(), Purpose::General);
+        let connection = env.timeout(left, connecting).await.map_err(|_| too_late())??;
+        let left = deadline.left(env).ok_or_else(too_late)?;
+        connection.request(request, left.min(self.inner.options.request_timeout)).await
+    }
+
+    /// The broker with this id, if the cluster has it.
+    pub(crate) fn broker(&self, id: i32) -> Option<Arc<Broker>> {
+        self.inner.brokers.lock().get(&id).cloned()
+    }
+
+    /// An open or new connection to broker `id`.
+    pub(crate) async fn connection(&self, id: i32, purpose: Purpose) -> Result<Arc<Connection>> {
+        if self.inner.closed.load(Ordering::Relaxed) {
+            return Err(Error::closed());
+        }
+        let gone = || Error::new(ErrorKind::Retriable, format!("broker {id} is not in the cluster"));
+        let broker = self.broker(id).ok_or_else(gone)?;
+        broker.connection(self.env(), self.options(), purpose).await
+    }
+
+    /// The metadata of `topic`, waiting until it exists and can be described; `create` lets the broker create it.
+    ///
+    /// # Errors
+    /// At the deadline: why the topic could not be described, which for an unknown one says so.
+    pub(crate) async fn topic(&self, topic: &str, create: bool, deadline: &Deadline) -> Result<Arc<TopicMetadata>> {
+        let mut snapshot = self.snapshot();
+        self.interest(topic, create);
+        let mut backoff = self.backoff();
+        loop {
+            let age = self.env().monotonic().saturating_sub(snapshot.fetched_at);
+            let found = snapshot.topics.get(topic);
+            let error = match found.map(|found| found.error) {
+                Some(ErrorCode::None) if age < self.inner.options.metadata_max_age => {
+                    return Ok(found.expect("matched above").clone());
+                }
+                Some(ErrorCode::None) | None => None,
+                Some(code @ ErrorCode::UnknownTopicOrPartition) => {
+                    Some(Error::from_code(code, &format!("topic {topic}"), Some("the topic does not exist")))
+                }
+                Some(code) => Some(Error::from_code(code, &format!("topic {topic}"), None)),
+            };
+            if let Some(error) = error
+                && (!error.is_retriable() || !backoff.pause(self.env(), deadline).await)
+            {
+                self.inner.topics.lock().remove(topic);
+                return Err(error);
+            }
+            snapshot = self.refresh(snapshot.version, deadline).await?;
+        }
+    }
+
+    fn interest(&self, topic: &str, create: bool) {
+        let mut topics = self.inner.topics.lock();
+        match topics.get_mut(topic) {
+            Some(may_create) => *may_create |= create,
+            None => {
+                topics.insert(Arc::from(topic), create);
+            }
+        }
+    }
+}
+
+fn metadata_request<'a>(topics: impl Iterator<Item = &'a Arc<str>>, create: bool) -> MetadataRequest {
+    let topics = topics
+        .map(|name| MetadataRequestTopic { name: Some(Str::from(&**name)), ..Default::default() })
+        .collect();
+    MetadataRequest { topics: Some(topics), allow_auto_topic_creation: create, ..Default::default() }
+}
