@@ -73,7 +73,8 @@ impl Log {
         // The slices in `pending` shall be the only owners, so that a header can be changed in place.
         drop(records);
         if origin == AppendOrigin::Client && pending.len() != 1 {
-            let message = format!("a produce request needs exactly one record batch per partition, not {}", pending.len());
+            let message =
+                format!("a produce request needs exactly one record batch per partition, not {}", pending.len());
             return Err(AppendError::new(ErrorCode::InvalidRecord, message));
         }
         if origin != AppendOrigin::Raft {
@@ -82,7 +83,8 @@ impl Log {
             }
         }
         let assign_offsets = origin != AppendOrigin::Raft;
-        let append_time = (assign_offsets && config.message_timestamp_type == TimestampType::LogAppendTime).then_some(now_ms);
+        let append_time =
+            (assign_offsets && config.message_timestamp_type == TimestampType::LogAppendTime).then_some(now_ms);
 
         let mut writer = self.writer.lock();
         if assign_offsets {
@@ -135,7 +137,10 @@ impl Log {
         if batches.bytes > config.segment_bytes as usize {
             return Err(AppendError::new(
                 ErrorCode::RecordListTooLarge,
-                format!("{} bytes do not fit a segment, whose segment.bytes is {}", batches.bytes, config.segment_bytes),
+                format!(
+                    "{} bytes do not fit a segment, whose segment.bytes is {}",
+                    batches.bytes, config.segment_bytes
+                ),
             ));
         }
         let (producers, completed) = match check_producers(writer, &batches.pending, origin)? {
@@ -198,9 +203,7 @@ impl Log {
             size + batches.bytes as u64 > u64::from(config.segment_bytes)
                 || (size > 0
                     && segment.waited_ms(now_ms, batches.max_timestamp)? > config.segment_ms - segment.jitter_ms)
-                || segment
-                    .index()?
-                    .is_full(config.offset_index_entries_max(), config.time_index_entries_max())
+                || segment.index()?.is_full(config.offset_index_entries_max(), config.time_index_entries_max())
                 || !segment.fits(last_offset)
         };
         if roll { self.roll(writer, first_offset, now_ms) } else { Ok(()) }
@@ -229,11 +232,7 @@ enum Checked {
     New(Vec<ProducerAppend>, Vec<CompletedTxn>),
 }
 
-fn check_producers(
-    writer: &Writer,
-    pending: &[PendingBatch],
-    origin: AppendOrigin,
-) -> Result<Checked, AppendError> {
+fn check_producers(writer: &Writer, pending: &[PendingBatch], origin: AppendOrigin) -> Result<Checked, AppendError> {
     let mut producers: Vec<ProducerAppend> = Vec::new();
     let mut completed = Vec::new();
     for batch in pending {

@@ -129,9 +129,8 @@ impl OffsetCheckpoint {
 
     /// Replaces the file as a whole; with `sync` it is on the disk when this returns.
     pub fn write(&self, env: &Env, entries: &BTreeMap<TopicPartition, i64>, sync: bool) -> io::Result<()> {
-        let lines = entries
-            .iter()
-            .map(|(partition, offset)| format!("{} {} {offset}", partition.topic, partition.partition));
+        let lines =
+            entries.iter().map(|(partition, offset)| format!("{} {} {offset}", partition.topic, partition.partition));
         env.fs().write_atomic(&self.path, format_lines(lines).as_bytes(), sync)
     }
 }

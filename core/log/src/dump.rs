@@ -187,7 +187,9 @@ pub fn check_offset_index(env: &Env, path: &Path) -> Result<Vec<String>, LogErro
                 "the entry for offset {offset} points to byte {position}, whose batch ends with offset {}",
                 batches[at].1.last_offset()
             )),
-            Err(_) => problems.push(format!("the entry for offset {offset} points to byte {position}, where no batch begins")),
+            Err(_) => {
+                problems.push(format!("the entry for offset {offset} points to byte {position}, where no batch begins"))
+            }
         }
         if previous.is_some_and(|previous| previous.offset >= offset || previous.position >= position) {
             problems.push(format!("the entry for offset {offset} is not above the one before it"));

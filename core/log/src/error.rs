@@ -34,8 +34,8 @@ pub enum LogError {
     Locked {
         /// The directory.
         path: PathBuf,
-        /// Who holds it, in words.
-        holder: String,
+        /// Its process id, where the system tells it.
+        pid: Option<u32>,
     },
 }
 
@@ -59,7 +59,12 @@ impl fmt::Display for LogError {
             LogError::Io { doing, path, source } => write!(f, "cannot {doing} {}: {source}", path.display()),
             LogError::Corrupt { path, reason } => write!(f, "{} is damaged: {reason}", path.display()),
             LogError::OffsetOutOfRange { message } => f.write_str(message),
-            LogError::Locked { path, holder } => write!(f, "{} is in use by {holder}", path.display()),
+            LogError::Locked { path, pid: Some(pid) } => {
+                write!(f, "the log directory {} is in use by process {pid}", path.display())
+            }
+            LogError::Locked { path, pid: None } => {
+                write!(f, "the log directory {} is in use by another process", path.display())
+            }
         }
     }
 }

@@ -114,6 +114,7 @@ impl Log {
         let to = from.with_file_name(delete_dir_name(&self.partition, unique));
         self.context.env.fs().rename(&from, &to).context("rename for deletion", &from)?;
         self.context.dir.set(to);
+        self.segments().iter().flat_map(|segment| segment.files()).for_each(|file| file.follow_dir());
         Ok(())
     }
 

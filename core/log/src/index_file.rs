@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::file_cache::CachedFile;
+use crate::lazy_file::LazyFile;
 
 /// So many entries wait in memory before they are written out with one call.
 const TAIL_ENTRIES_MAX: usize = 512;
 
 #[derive(Debug)]
 pub(crate) struct IndexFile<const N: usize> {
-    file: Arc<CachedFile>,
+    file: Arc<LazyFile>,
     /// Entries in the file; `None` until it was looked at.
     in_file: Option<u64>,
     /// Whether the file was there when it was looked at, or has been created since.
@@ -26,16 +26,16 @@ pub(crate) struct IndexFile<const N: usize> {
 
 impl<const N: usize> IndexFile<N> {
     /// A file that may exist; it is looked at when it is first needed.
-    pub(crate) fn unopened(file: Arc<CachedFile>) -> Self {
+    pub(crate) fn unopened(file: Arc<LazyFile>) -> Self {
         IndexFile { file, in_file: None, exists: false, ragged: false, tail: Vec::new() }
     }
 
     /// A file that is known not to exist.
-    pub(crate) fn absent(file: Arc<CachedFile>) -> Self {
+    pub(crate) fn absent(file: Arc<LazyFile>) -> Self {
         IndexFile { in_file: Some(0), ..Self::unopened(file) }
     }
 
-    pub(crate) fn file(&self) -> &Arc<CachedFile> {
+    pub(crate) fn file(&self) -> &Arc<LazyFile> {
         &self.file
     }
 

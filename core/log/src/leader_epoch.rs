@@ -76,8 +76,7 @@ impl LeaderEpochCache {
         if epoch < 0 || start_offset < 0 {
             return false;
         }
-        let needed =
-            self.entries.last().is_none_or(|last| epoch != last.epoch || start_offset < last.start_offset);
+        let needed = self.entries.last().is_none_or(|last| epoch != last.epoch || start_offset < last.start_offset);
         if !needed {
             return false;
         }

@@ -10,14 +10,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use ottla_env::{DirLock, Env};
+use ottla_env::{DirLock, Env, LockError};
 use ottla_model::{TopicPartition, Uuid};
 use parking_lot::{Mutex, RwLock};
 
 use crate::checkpoint::OffsetCheckpoint;
 use crate::config::LogConfig;
 use crate::error::{IoContext, LogError};
-use crate::file_cache::FileCache;
 use crate::names::{DELETE_DIR, dir_name, parse_dir_name};
 use crate::unified_log::{Log, LogOpen, OpenMode};
 
@@ -30,8 +29,6 @@ const METADATA_TOPIC: &str = "__cluster_metadata";
 pub struct LogManagerOptions {
     /// `num.recovery.threads.per.data.dir`, for all directories together: threads that load and close logs.
     pub threads: usize,
-    /// How many files of all logs stay open at once.
-    pub open_files_max: usize,
     /// Whether checkpoints, the clean-shutdown marker and closed logs are synced to the disk. Off, they survive the process
     /// but not a power failure.
     pub sync: bool,
@@ -41,7 +38,7 @@ pub struct LogManagerOptions {
 
 impl Default for LogManagerOptions {
     fn default() -> Self {
-        LogManagerOptions { threads: 2, open_files_max: 10_000, sync: true, default_config: Arc::default() }
+        LogManagerOptions { threads: 2, sync: true, default_config: Arc::default() }
     }
 }
 
@@ -83,7 +80,6 @@ pub struct LoadReport {
 pub struct LogManager {
     env: Env,
     options: LogManagerOptions,
-    cache: Arc<FileCache>,
     dirs: Vec<LogDirectory>,
     logs: RwLock<BTreeMap<TopicPartition, Arc<Log>>>,
     /// Held while a log is made, so that two callers do not make the same one.
@@ -107,16 +103,15 @@ impl LogManager {
         let mut opened = Vec::with_capacity(dirs.len());
         for path in dirs {
             env.fs().create_dir_all(path).context("create", path)?;
-            let lock = env
-                .fs()
-                .lock(path)
-                .map_err(|error| LogError::Locked { path: path.clone(), holder: error.to_string() })?;
+            let lock = env.fs().lock(path).map_err(|error| match error {
+                LockError::Held { dir, pid } => LogError::Locked { path: dir, pid },
+                LockError::Io { dir, source } => LogError::Io { doing: "lock", path: dir, source },
+            })?;
             let clean_shutdown = read_clean_shutdown(env, path);
             opened.push(LogDirectory { path: path.clone(), clean_shutdown, _lock: lock });
         }
         Ok(LogManager {
             env: env.clone(),
-            cache: FileCache::new(options.open_files_max),
             options,
             dirs: opened,
             logs: RwLock::default(),
@@ -160,11 +155,9 @@ impl LogManager {
         let manager = self.clone();
         let results = self
             .on_threads(jobs, move |job| {
-                let config =
-                    config_of(&job.partition).unwrap_or_else(|| manager.options.default_config.clone());
+                let config = config_of(&job.partition).unwrap_or_else(|| manager.options.default_config.clone());
                 let opened = LogOpen {
                     env: &manager.env,
-                    cache: &manager.cache,
                     dir: &job.dir,
                     partition: job.partition.clone(),
                     topic_id: None,
@@ -224,9 +217,9 @@ impl LogManager {
                 }
                 let mode = match dir.clean_shutdown {
                     CleanShutdown::Yes { .. } => OpenMode::Clean,
-                    CleanShutdown::No => OpenMode::Recover {
-                        recovery_point: recovery_points.get(&partition).copied().unwrap_or(0),
-                    },
+                    CleanShutdown::No => {
+                        OpenMode::Recover { recovery_point: recovery_points.get(&partition).copied().unwrap_or(0) }
+                    }
                 };
                 jobs.push(LoadJob {
                     mode,
@@ -300,7 +293,6 @@ impl LogManager {
         let dir = self.emptiest_dir().join(dir_name(partition));
         let log = LogOpen {
             env: &self.env,
-            cache: &self.cache,
             dir: &dir,
             partition: partition.clone(),
             topic_id,

@@ -74,11 +74,7 @@ impl Log {
     }
 }
 
-fn find_by_time(
-    segment: &Segment,
-    timestamp: i64,
-    start_offset: i64,
-) -> Result<Option<TimestampAndOffset>, LogError> {
+fn find_by_time(segment: &Segment, timestamp: i64, start_offset: i64) -> Result<Option<TimestampAndOffset>, LogError> {
     let size = segment.size().context("open", segment.path())?;
     let position = {
         let mut index = segment.index()?;
@@ -92,7 +88,8 @@ fn find_by_time(
             continue;
         }
         let batch = scanner.read(&found)?;
-        let damaged = |error| LogError::corrupt(segment.path(), format!("the batch at byte {}: {error}", found.position));
+        let damaged =
+            |error| LogError::corrupt(segment.path(), format!("the batch at byte {}: {error}", found.position));
         for record in record_batch::records(&batch).map_err(damaged)? {
             let record = record.map_err(damaged)?;
             if record.timestamp >= timestamp && record.offset >= start_offset {

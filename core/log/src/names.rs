@@ -80,7 +80,10 @@ mod tests {
         assert_eq!(parse_dir_name("a-b-1-12"), Some(partition.clone()));
         assert_eq!(parse_dir_name("a-1.0123-delete"), None);
         assert_eq!(parse_dir_name("lost+found"), None);
-        assert!(delete_dir_name(&partition, Uuid::METADATA_TOPIC_ID).ends_with("-12.00000000000000000000000000000001-delete"));
+        assert!(
+            delete_dir_name(&partition, Uuid::METADATA_TOPIC_ID)
+                .ends_with("-12.00000000000000000000000000000001-delete")
+        );
         let long = TopicPartition { topic: "x".repeat(249).as_str().into(), partition: 7 };
         assert_eq!(delete_dir_name(&long, Uuid::ZERO).len(), DIR_NAME_MAX);
     }

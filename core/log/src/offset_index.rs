@@ -8,8 +8,8 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::file_cache::CachedFile;
 use crate::index_file::IndexFile;
+use crate::lazy_file::LazyFile;
 
 pub(crate) const ENTRY_SIZE: u64 = 8;
 
@@ -31,7 +31,7 @@ pub(crate) struct OffsetIndex {
 }
 
 impl OffsetIndex {
-    pub(crate) fn new(base_offset: i64, file: Arc<CachedFile>, absent: bool) -> OffsetIndex {
+    pub(crate) fn new(base_offset: i64, file: Arc<LazyFile>, absent: bool) -> OffsetIndex {
         let entries = if absent { IndexFile::absent(file) } else { IndexFile::unopened(file) };
         OffsetIndex { base_offset, entries }
     }
@@ -65,8 +65,7 @@ impl OffsetIndex {
     /// The offset of the first entry at or behind `position`: no batch before `position` has a larger last offset.
     pub(crate) fn upper_bound(&mut self, position: u64) -> io::Result<Option<i64>> {
         let base_offset = self.base_offset;
-        let slot =
-            self.entries.partition_point(|entry| u64::from(decode(entry, base_offset).position) < position)?;
+        let slot = self.entries.partition_point(|entry| u64::from(decode(entry, base_offset).position) < position)?;
         if slot >= self.entries.len()? {
             return Ok(None);
         }

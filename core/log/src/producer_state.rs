@@ -116,9 +116,8 @@ impl ProducerStateEntry {
         if epoch != self.producer_epoch {
             return None;
         }
-        let same = |batch: &&BatchMetadata| {
-            batch.last_sequence == last_sequence && batch.first_sequence() == first_sequence
-        };
+        let same =
+            |batch: &&BatchMetadata| batch.last_sequence == last_sequence && batch.first_sequence() == first_sequence;
         self.batches().iter().find(same).copied()
     }
 
@@ -153,10 +152,6 @@ impl ProducerState {
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = &ProducerStateEntry> {
         self.producers.values()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.producers.is_empty() && self.unreplicated.is_empty()
     }
 
     pub(crate) fn map_end_offset(&self) -> i64 {

@@ -51,13 +51,7 @@ impl Log {
     /// With `min_one` the first batch comes whole even if it is larger than `max_bytes` (KIP-74). Reading at the log end
     /// gives no records; beyond it, or before the start, is an error. One read stays within one segment. Batch headers near
     /// the place are read from the disk; the records are not, on a real file.
-    pub fn read(
-        &self,
-        start_offset: i64,
-        max_bytes: usize,
-        upper: i64,
-        min_one: bool,
-    ) -> Result<FetchData, ReadError> {
+    pub fn read(&self, start_offset: i64, max_bytes: usize, upper: i64, min_one: bool) -> Result<FetchData, ReadError> {
         let truncations = self.truncations.load(Ordering::Acquire);
         let result = self.read_once(start_offset, max_bytes, upper, min_one);
         match result {
@@ -130,8 +124,7 @@ impl Log {
         let first = segments.partition_point(|segment| segment.base_offset <= from).saturating_sub(1);
         for segment in segments.iter().skip(first) {
             let mut index = segment.index()?;
-            let complete =
-                index.txns.collect(from, upper, &mut found).context("read the index of", segment.path())?;
+            let complete = index.txns.collect(from, upper, &mut found).context("read the index of", segment.path())?;
             if complete {
                 break;
             }

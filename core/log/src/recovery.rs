@@ -14,7 +14,9 @@ use crate::append::AppendOrigin;
 use crate::config::LogConfig;
 use crate::error::{IoContext, LogError};
 use crate::leader_epoch::LeaderEpochCache;
-use crate::names::{CLEANED, DELETED, INDEX, LOG, SNAPSHOT, SWAP, TIME_INDEX, TXN_INDEX, parse_segment_file, segment_file};
+use crate::names::{
+    CLEANED, DELETED, INDEX, LOG, SNAPSHOT, SWAP, TIME_INDEX, TXN_INDEX, parse_segment_file, segment_file,
+};
 use crate::producer_append::ProducerAppend;
 use crate::producer_state::{ProducerState, remove_file};
 use crate::segment::{BULK_SCAN_BYTES, Found, SCAN_BYTES, Scanner, Segment, SegmentContext};
@@ -374,12 +376,7 @@ impl Loader<'_> {
         Ok(Loaded { epochs: self.epochs, ..empty })
     }
 
-    fn finish(
-        mut self,
-        segments: Vec<Arc<Segment>>,
-        log_end_offset: i64,
-        mode: OpenMode,
-    ) -> Result<Loaded, LogError> {
+    fn finish(mut self, segments: Vec<Arc<Segment>>, log_end_offset: i64, mode: OpenMode) -> Result<Loaded, LogError> {
         self.epochs.truncate_from_end(log_end_offset);
         self.epochs.truncate_from_start(self.log_start_offset);
         self.producers.set_map_end_offset(log_end_offset);

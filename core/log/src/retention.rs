@@ -83,8 +83,7 @@ impl Log {
         for (at, segment) in segments.iter().enumerate() {
             let next_base_offset = segments.get(at + 1).map(|next| next.base_offset);
             let upper = next_base_offset.unwrap_or(writer.log_end_offset);
-            let is_empty_active =
-                next_base_offset.is_none() && segment.size().context("open", segment.path())? == 0;
+            let is_empty_active = next_base_offset.is_none() && segment.size().context("open", segment.path())? == 0;
             if high_watermark < upper || is_empty_active || !wants(segment, next_base_offset)? {
                 break;
             }

@@ -13,7 +13,7 @@ use ottla_model::record_batch::{BatchError, BatchHeader, HEADER_SIZE};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::{IoContext, LogError};
-use crate::file_cache::{CachedFile, FileCache, LogDir};
+use crate::lazy_file::{LazyFile, LogDir};
 use crate::names::LOG;
 use crate::segment_index::{AbsentIndexes, SegmentIndex};
 use crate::time_index::TimestampOffset;
@@ -27,7 +27,7 @@ pub(crate) const BULK_SCAN_BYTES: usize = 64 * 1024;
 
 pub(crate) struct Segment {
     pub(crate) base_offset: i64,
-    log: Arc<CachedFile>,
+    log: Arc<LazyFile>,
     /// Bytes of complete batches.
     size: AtomicU64,
     /// Guards the indexes; held for an entry or a lookup, not while the `.log` is read or written.
@@ -53,7 +53,6 @@ impl fmt::Debug for Segment {
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentContext {
     pub(crate) env: Env,
-    pub(crate) cache: Arc<FileCache>,
     pub(crate) dir: Arc<LogDir>,
 }
 
@@ -103,12 +102,12 @@ impl Segment {
         jitter_ms: i64,
         absent: AbsentIndexes,
     ) -> Segment {
-        let SegmentContext { env, cache, dir } = context;
+        let SegmentContext { env, dir } = context;
         Segment {
             base_offset,
-            log: CachedFile::new(env, cache, dir, format!("{base_offset:020}.{LOG}")),
+            log: LazyFile::new(env, dir, format!("{base_offset:020}.{LOG}")),
             size: AtomicU64::new(SIZE_UNKNOWN),
-            index: Mutex::new(SegmentIndex::new(env, cache, dir, base_offset, absent)),
+            index: Mutex::new(SegmentIndex::new(env, dir, base_offset, absent)),
             index_interval_bytes,
             created_ms: now_ms,
             first_timestamp: AtomicI64::new(TIMESTAMP_UNKNOWN),
@@ -289,7 +288,7 @@ impl Segment {
     }
 
     /// All files of the segment, whether they exist or not.
-    pub(crate) fn files(&self) -> [Arc<CachedFile>; 4] {
+    pub(crate) fn files(&self) -> [Arc<LazyFile>; 4] {
         let [offsets, times, txns] = self.index.lock().files();
         [self.log.clone(), offsets, times, txns]
     }
@@ -333,8 +332,8 @@ impl Scanner {
         if left < HEADER_SIZE as u64 {
             return Ok(None);
         }
-        let in_buffer = self.position >= self.start
-            && self.position + HEADER_SIZE as u64 <= self.start + self.filled as u64;
+        let in_buffer =
+            self.position >= self.start && self.position + HEADER_SIZE as u64 <= self.start + self.filled as u64;
         if !in_buffer {
             let wanted = (self.buffer.len() as u64).min(left) as usize;
             self.file.read_exact_at(self.position, &mut self.buffer[..wanted])?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ottla_env::{Env, File};
 use ottla_model::record_batch::BatchHeader;
 
-use crate::file_cache::{CachedFile, FileCache, LogDir};
+use crate::lazy_file::{LazyFile, LogDir};
 use crate::names::{INDEX, TIME_INDEX, TXN_INDEX};
 use crate::offset_index::OffsetIndex;
 use crate::time_index::{TimeIndex, TimestampOffset};
@@ -39,14 +39,8 @@ pub(crate) struct SegmentIndex {
 }
 
 impl SegmentIndex {
-    pub(crate) fn new(
-        env: &Env,
-        cache: &Arc<FileCache>,
-        dir: &Arc<LogDir>,
-        base_offset: i64,
-        absent: AbsentIndexes,
-    ) -> SegmentIndex {
-        let file = |extension: &str| CachedFile::new(env, cache, dir, format!("{base_offset:020}.{extension}"));
+    pub(crate) fn new(env: &Env, dir: &Arc<LogDir>, base_offset: i64, absent: AbsentIndexes) -> SegmentIndex {
+        let file = |extension: &str| LazyFile::new(env, dir, format!("{base_offset:020}.{extension}"));
         SegmentIndex {
             base_offset,
             offsets: OffsetIndex::new(base_offset, file(INDEX), absent.offsets),
@@ -73,8 +67,7 @@ impl SegmentIndex {
         let entries = self.offsets.file().len()?;
         let zero_tail = entries > 1 && self.offsets.last()?.is_some_and(|last| last.position == 0);
         let last_time = self.times.last()?;
-        let time_zero_tail =
-            self.times.file().len()? > 1 && last_time.is_some_and(|last| last.timestamp <= 0);
+        let time_zero_tail = self.times.file().len()? > 1 && last_time.is_some_and(|last| last.timestamp <= 0);
         Ok(!zero_tail && !time_zero_tail && in_order(last_time.map(|last| last.offset)))
     }
 
@@ -162,7 +155,7 @@ impl SegmentIndex {
     }
 
     /// The index files, to rename or close them.
-    pub(crate) fn files(&mut self) -> [Arc<CachedFile>; 3] {
+    pub(crate) fn files(&mut self) -> [Arc<LazyFile>; 3] {
         [self.offsets.file().file().clone(), self.times.file().file().clone(), self.txns.file().file().clone()]
     }
 

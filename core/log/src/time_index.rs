@@ -8,8 +8,8 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::file_cache::CachedFile;
 use crate::index_file::IndexFile;
+use crate::lazy_file::LazyFile;
 
 pub(crate) const ENTRY_SIZE: u64 = 12;
 
@@ -36,7 +36,7 @@ pub(crate) struct TimeIndex {
 }
 
 impl TimeIndex {
-    pub(crate) fn new(base_offset: i64, file: Arc<CachedFile>, absent: bool) -> TimeIndex {
+    pub(crate) fn new(base_offset: i64, file: Arc<LazyFile>, absent: bool) -> TimeIndex {
         let entries = if absent { IndexFile::absent(file) } else { IndexFile::unopened(file) };
         TimeIndex { base_offset, entries, last: absent.then_some(None) }
     }

@@ -11,8 +11,8 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::file_cache::CachedFile;
 use crate::index_file::IndexFile;
+use crate::lazy_file::LazyFile;
 
 pub(crate) const ENTRY_SIZE: u64 = 34;
 
@@ -59,7 +59,7 @@ pub(crate) struct TransactionIndex {
 }
 
 impl TransactionIndex {
-    pub(crate) fn new(file: Arc<CachedFile>, absent: bool) -> TransactionIndex {
+    pub(crate) fn new(file: Arc<LazyFile>, absent: bool) -> TransactionIndex {
         TransactionIndex { entries: if absent { IndexFile::absent(file) } else { IndexFile::unopened(file) } }
     }
 

@@ -66,7 +66,8 @@ impl Log {
         // First the old names go: the new segment may have one of them.
         self.discard(&mut writer, &removed, now_ms);
         let interval = self.config().index_interval_bytes;
-        let segment = Segment::create(&self.context, offset, interval, now_ms, 0).context("create a segment in", &dir)?;
+        let segment =
+            Segment::create(&self.context, offset, interval, now_ms, 0).context("create a segment in", &dir)?;
         let segment = Arc::new(segment);
         *self.segments.write() = Arc::new(vec![segment.clone()]);
         writer.active = segment;

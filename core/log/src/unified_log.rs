@@ -13,15 +13,13 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::config::LogConfig;
 use crate::error::{IoContext, LogError};
-use crate::file_cache::{FileCache, LogDir};
+use crate::lazy_file::LogDir;
 use crate::leader_epoch::{EpochEntry, LeaderEpochCache};
 use crate::partition_metadata::PartitionMetadata;
 use crate::producer_state::{ProducerState, ProducerStateEntry};
 use crate::recovery;
 use crate::segment::{Segment, SegmentContext};
 
-/// How many files a log that is opened by itself keeps open.
-const OWN_FILES_OPEN_MAX: usize = 64;
 /// No transaction is open.
 const NO_UNSTABLE: i64 = i64::MAX;
 
@@ -98,7 +96,6 @@ pub(crate) struct LogEnd {
 /// What is needed to open a log; [`Log::open`] is the short form.
 pub(crate) struct LogOpen<'a> {
     pub(crate) env: &'a Env,
-    pub(crate) cache: &'a Arc<FileCache>,
     pub(crate) dir: &'a Path,
     pub(crate) partition: TopicPartition,
     pub(crate) topic_id: Option<Uuid>,
@@ -135,8 +132,7 @@ impl Log {
         mode: OpenMode,
         log_start_offset: i64,
     ) -> Result<Log, LogError> {
-        let cache = &FileCache::new(OWN_FILES_OPEN_MAX);
-        LogOpen { env, cache, dir, partition, topic_id, config, mode, log_start_offset }.open()
+        LogOpen { env, dir, partition, topic_id, config, mode, log_start_offset }.open()
     }
 }
 
@@ -153,8 +149,7 @@ impl LogOpen<'_> {
         };
         let is_new = names.is_empty();
         let topic_id = self.check_topic_id(is_new)?;
-        let context =
-            SegmentContext { env: env.clone(), cache: self.cache.clone(), dir: LogDir::new(self.dir) };
+        let context = SegmentContext { env: env.clone(), dir: LogDir::new(self.dir) };
         let loaded = if is_new {
             recovery::create_empty(&context, &self.config, self.log_start_offset.max(0))?
         } else {
@@ -294,9 +289,11 @@ impl Log {
 
     /// Whether this producer has a transaction open here.
     pub fn has_ongoing_transaction(&self, producer_id: i64, producer_epoch: i16) -> bool {
-        self.writer.lock().producers.get(producer_id).is_some_and(|entry| {
-            entry.producer_epoch == producer_epoch && entry.current_txn_first_offset.is_some()
-        })
+        self.writer
+            .lock()
+            .producers
+            .get(producer_id)
+            .is_some_and(|entry| entry.producer_epoch == producer_epoch && entry.current_txn_first_offset.is_some())
     }
 
     /// Forgets producers that have been idle for `producer.id.expiration.ms`.

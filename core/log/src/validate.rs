@@ -4,8 +4,8 @@
 
 use bytes::{Bytes, BytesMut};
 use ottla_model::record_batch::{
-    self, BatchBuilder, BatchError, BatchHeader, BatchOptions, DEFAULT_MAX_DECOMPRESSED_SIZE, HEADER_SIZE, NO_TIMESTAMP,
-    TimestampType,
+    self, BatchBuilder, BatchError, BatchHeader, BatchOptions, DEFAULT_MAX_DECOMPRESSED_SIZE, HEADER_SIZE,
+    NO_TIMESTAMP, TimestampType,
 };
 use ottla_model::{Compression, ErrorCode, crc32c, decompress, varint};
 
@@ -238,12 +238,7 @@ fn timestamp_error(header: &BatchHeader, timestamp: i64, config: &LogConfig, now
 }
 
 /// Writes the batch anew, in the target codec and with contiguous offsets.
-fn rebuild(
-    batch: &mut PendingBatch,
-    target: Compression,
-    config: &LogConfig,
-    now_ms: i64,
-) -> Result<(), AppendError> {
+fn rebuild(batch: &mut PendingBatch, target: Compression, config: &LogConfig, now_ms: i64) -> Result<(), AppendError> {
     let header = batch.header;
     let fail = |error: BatchError| AppendError::new(error.error_code(), error.to_string());
     let mut builder = BatchBuilder::with_capacity(
