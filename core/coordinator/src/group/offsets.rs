@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use ottla_model::{ErrorCode, TopicPartition, Uuid};
+use ottla_model::{ErrorCode, Uuid};
 use ottla_protocol::offset_commit_request::OffsetCommitRequestPartition;
 use ottla_protocol::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use ottla_protocol::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
@@ -218,14 +218,10 @@ impl GroupShard {
         OffsetDeleteResponse { topics, ..Default::default() }
     }
 
-    pub(crate) fn partitions_deleted(&self, step: &mut Step, partitions: &[TopicPartition]) {
+    pub(crate) fn topic_deleted(&self, step: &mut Step, topic: &Arc<str>) {
         for group_id in self.image.groups_with_offsets() {
-            for gone in partitions {
-                let exists = self.image.offset(&group_id, &gone.topic, gone.partition).is_some()
-                    || self.image.has_pending_offset(&group_id, &gone.topic, gone.partition);
-                if exists {
-                    step.records.push(tombstone(&group_id, &gone.topic, gone.partition));
-                }
+            for (_, partition) in self.image.partitions_of(&group_id).iter().filter(|(name, _)| name == topic) {
+                step.records.push(tombstone(&group_id, topic, *partition));
             }
         }
     }

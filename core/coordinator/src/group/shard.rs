@@ -142,7 +142,7 @@ impl GroupShard {
                 let reply = self.delete_groups(&mut step, groups);
                 step.replies.push((ticket, Reply::DeleteGroups(reply)));
             }
-            Event::PartitionsDeleted(partitions) => self.partitions_deleted(&mut step, &partitions),
+            Event::TopicDeleted(topic) => self.topic_deleted(&mut step, &topic),
             Event::Tick => self.tick(now_ms, &mut step),
         }
         step

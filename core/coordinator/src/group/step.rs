@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ottla_model::{ErrorCode, TopicPartition};
+use ottla_model::ErrorCode;
 use ottla_protocol::delete_groups_response::DeletableGroupResult;
 use ottla_protocol::{
     HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
@@ -61,8 +61,8 @@ pub enum Event {
         ticket: Ticket,
         groups: Vec<Str>,
     },
-    /// These partitions exist no more; their offsets go with them.
-    PartitionsDeleted(Vec<TopicPartition>),
+    /// This topic exists no more; its offsets go with it.
+    TopicDeleted(Arc<str>),
     /// Time has passed: see [`GroupShard::next_deadline`](super::GroupShard::next_deadline).
     Tick,
 }

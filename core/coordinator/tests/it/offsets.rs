@@ -1,7 +1,7 @@
 //! Commits, fetches, deletion, expiry; describing, listing and deleting groups.
 
 use ottla_coordinator::group::{CoordinatorRecord, Event, GroupConfig, OffsetImage, Reply};
-use ottla_model::{TopicPartition, Uuid};
+use ottla_model::Uuid;
 use ottla_protocol::OffsetCommitRequest;
 use ottla_protocol::OffsetDeleteRequest;
 use ottla_protocol::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -172,7 +172,7 @@ fn deleted_topics_take_their_offsets_along() {
     let mut h = Harness::new();
     h.commit("x", "", -1, "t", 1);
     h.commit("x", "", -1, "u", 2);
-    h.event(Event::PartitionsDeleted(vec![TopicPartition::new("t", 0), TopicPartition::new("t", 1)]));
+    h.event(Event::TopicDeleted("t".into()));
     assert_eq!((h.fetch("x", "t"), h.fetch("x", "u")), (-1, 2));
     h.restart();
     assert_eq!((h.fetch("x", "t"), h.fetch("x", "u")), (-1, 2));

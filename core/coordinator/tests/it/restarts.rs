@@ -105,7 +105,7 @@ fn records_of_later_versions_are_kept() {
     let key = Bytes::from_static(b"\0\x03\0\x01g");
     let record = CoordinatorRecord::decode(Some(&key), Some(&Bytes::from_static(b"\0\0xyz"))).unwrap();
     h.shard.replay(0, -1, &record);
-    assert_eq!(h.shard.other_records().map(|(key, _)| key.clone()).collect::<Vec<_>>(), [key.clone()]);
+    assert_eq!(h.shard.other_records().map(|(key, _)| key.clone()).collect::<Vec<_>>(), std::slice::from_ref(&key));
     h.shard.replay(1, -1, &CoordinatorRecord::decode(Some(&key), None).unwrap());
     assert_eq!(h.shard.other_records().count(), 0);
 }
