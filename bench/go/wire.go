@@ -179,7 +179,8 @@ func (c *conn) awaitLeaders(topic string, partitions int, create bool, deadline 
 
 // value fills size bytes that compress as business events do (about 4 to 1), different for each record.
 func value(size, i int) []byte {
-	event := fmt.Sprintf(`{"id":%d,"carrier":"UA","flight":%d,"origin":"EWR","dest":"IAH","dep_delay":%d,"arr_delay":%d,"air_time":%d,"distance":%d,"tailnum":"N%d"},`,
+	event := fmt.Sprintf(`{"id":%d,"carrier":"UA","flight":%d,"origin":"EWR","dest":"IAH",`+
+		`"dep_delay":%d,"arr_delay":%d,"air_time":%d,"distance":%d,"tailnum":"N%d"},`,
 		i*7919, 1000+i%7000, i%37-9, i%53-20, 100+i*31%300, 200+i*17%2500, 10000+i*2654435761%89999)
 	return []byte(strings.Repeat(event, size/len(event)+1)[:size])
 }
