@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Kafka's log.flush.offset.checkpoint.interval.ms.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+/// How often files of deleted topics are looked at; they wait for `file.delete.delay.ms`.
+const DELETION_INTERVAL: Duration = Duration::from_secs(15);
 /// Longer sleeps are cut into these, so that no sum overflows; a task that wakes early sleeps on.
 const SLEEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -18,28 +20,19 @@ pub(crate) fn start(node: &Arc<Node>) -> Vec<Task> {
     let flush = millis(config.log_flush_scheduler_interval_ms);
     vec![
         every(node, "retention", retention, |node| {
-            let now = node.env.now_ms();
-            for partition in node.partitions.all() {
-                let (topic, id) = (partition.topic(), partition.id());
-                match partition.log().delete_old_segments(now) {
-                    Ok(0) => {}
-                    Ok(count) => tracing::info!(%topic, partition = id, count, "deleted segments by retention"),
-                    Err(error) => tracing::error!(%topic, partition = id, %error, "retention failed"),
-                }
-            }
-            node.logs.purge_deleted(now);
-        }),
-        every(node, "flush", flush, |node| {
-            let now = node.env.now_ms();
-            for partition in node.partitions.all() {
-                if let Err(error) = partition.log().flush_if_due(now) {
-                    tracing::error!(topic = %partition.topic(), partition = partition.id(), %error, "flushing failed");
-                }
+            let deleted = node.logs.delete_old_segments(node.env.now_ms());
+            if deleted > 0 {
+                tracing::info!(segments = deleted, "retention");
             }
         }),
+        every(node, "flush", flush, |node| node.logs.flush_due(node.env.now_ms())),
+        every(node, "deletion", DELETION_INTERVAL, |node| node.logs.remove_deleted(node.env.now_ms())),
         every(node, "checkpoint", CHECKPOINT_INTERVAL, |node| {
-            let partitions = node.partitions.all();
-            if let Err(error) = node.logs.write_checkpoints(partitions.iter().map(|partition| partition.log())) {
+            node.metadata.tick();
+            let written = (node.logs.checkpoint_recovery_points())
+                .and_then(|()| node.logs.checkpoint_log_start_offsets())
+                .and_then(|()| node.logs.checkpoint_high_watermarks());
+            if let Err(error) = written {
                 tracing::error!(%error, "writing the checkpoints failed");
             }
         }),

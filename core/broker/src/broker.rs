@@ -5,14 +5,13 @@ use crate::dispatch::Dispatcher;
 use crate::node::{Endpoint, Node, NodeParts};
 use ottla_config::BrokerConfig;
 use ottla_env::{Env, Task};
-use ottla_log::{LogError, LogManager, LogManagerOptions};
-use ottla_metadata::{MetadataError, MetadataOptions, MetadataStore};
+use ottla_log::{CleanShutdown, LogError, LogManager, LogManagerOptions, MetaProperties};
+use ottla_metadata::{BrokerSpec, MetadataError, MetadataStore, StoreOptions, controller};
 use ottla_model::Uuid;
-use ottla_protocol::register_broker_record::{BrokerEndpoint, BrokerFeature, RegisterBrokerRecord};
+use ottla_protocol::register_broker_record::BrokerEndpoint;
 use ottla_wire::{InProcListener, Limits, Listener, ListenerOptions, inproc_name};
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,9 +70,7 @@ impl Broker {
         let inproc_id = env.random_uuid().to_string();
         let endpoints = endpoints(&config, &sockets, &inproc_id);
         let limits = limits(&config);
-        let (prepare_env, prepare_endpoints) = (env.clone(), endpoints.clone());
-        let node = env.blocking(move || prepare(prepare_env, config, prepare_endpoints)).await?;
-        let node = Arc::new(node);
+        let node = prepare(&env, config, endpoints).await?;
         node.groups.load(&node).await;
         let listener = Listener::new(env, Dispatcher::new(node.clone()), limits);
         let inproc = InProcListener::bind(&inproc_id)
@@ -120,13 +117,11 @@ impl Broker {
         }
         let node = self.node.clone();
         node.groups.close().await;
-        let env = node.env.clone();
-        env.blocking(move || {
-            let partitions = node.partitions.all();
-            node.metadata.close()?;
-            node.logs.close(partitions.iter().map(|partition| partition.log()))
-        })
-        .await
+        let metadata = node.clone();
+        if let Err(error) = node.env.blocking(move || metadata.metadata.close()).await {
+            tracing::error!(%error, "closing the metadata log failed");
+        }
+        node.logs.close(Some(node.broker_epoch())).await
     }
 }
 
@@ -193,39 +188,97 @@ fn limits(config: &BrokerConfig) -> Limits {
 }
 
 /// Everything that touches the directories, before the first connection.
-fn prepare(env: Env, config: BrokerConfig, endpoints: Vec<Endpoint>) -> Result<Node, StartError> {
-    let log_dirs: Vec<PathBuf> = config.log_dirs.clone();
-    let options = LogManagerOptions {
-        recovery_threads: usize::try_from(config.num_recovery_threads_per_data_dir).unwrap_or(1).max(1),
-        node_id: config.node_id,
-        ..Default::default()
-    };
-    let logs = LogManager::open(&env, &log_dirs, options).map_err(StartError::Directory)?;
-    let options = MetadataOptions {
-        node_id: config.node_id,
-        segment_bytes: config.metadata_log_segment_bytes,
-        snapshot_bytes: config.metadata_log_max_record_bytes_between_snapshots,
-        snapshot_interval_ms: config.metadata_log_max_snapshot_interval_ms,
-    };
-    let metadata = MetadataStore::open(&env, &config.metadata_log_dir, options).map_err(StartError::Metadata)?;
-    let directory_id = logs.directory_id();
-    metadata
-        .append(vec![registration(&config, &env, &metadata, &endpoints, directory_id).into()])
-        .map_err(StartError::Metadata)?;
-    let cluster_id = logs.cluster_id().to_owned();
-    let node = Node::new(NodeParts { env, config, cluster_id, directory_id, endpoints, metadata, logs });
-    node.open_all_partitions().map_err(StartError::Open)?;
+async fn prepare(env: &Env, config: BrokerConfig, endpoints: Vec<Endpoint>) -> Result<Arc<Node>, StartError> {
+    let threads = usize::try_from(config.num_recovery_threads_per_data_dir).unwrap_or(1);
+    let options = LogManagerOptions { threads: threads.max(1) * config.log_dirs.len(), ..Default::default() };
+    let logs = LogManager::open(env, &config.log_dirs, options).map_err(StartError::Directory)?;
+    let logs = Arc::new(logs);
+    let identity = Identity::of(env, &logs, config.node_id).map_err(StartError::Directory)?;
+    let options = StoreOptions::new(&config, config.profile() == ottla_config::Profile::Server);
+    let metadata = MetadataStore::open(env, &config.metadata_log_dir, options).map_err(StartError::Metadata)?;
+    let unclean = logs.clean_shutdowns().contains(&CleanShutdown::No);
+    let spec = broker_spec(&config, env, &endpoints, &identity, unclean);
+    metadata.append(controller::register_broker(&metadata.image(), &spec)).map_err(StartError::Metadata)?;
+    let node = Node::new(NodeParts {
+        env: env.clone(),
+        config,
+        cluster_id: identity.cluster_id,
+        directory_id: identity.directory_ids.first().copied().unwrap_or(Uuid::ZERO),
+        endpoints,
+        metadata,
+        logs: logs.clone(),
+    });
+    let node = Arc::new(node);
+    let configs = node.clone();
+    let report = logs
+        .load(move |partition| Some(Arc::new(configs.topic_config(&partition.topic))))
+        .await
+        .map_err(StartError::Directory)?;
+    if report.recovered > 0 {
+        tracing::info!(logs = report.logs, recovered = report.recovered, elapsed = ?report.elapsed, "recovered after a crash");
+    }
+    if let Some((partition, error)) = report.failed.into_iter().next() {
+        return Err(StartError::Open(format!("the log of {partition} cannot be opened: {error}")));
+    }
+    let opening = node.clone();
+    env.blocking(move || opening.open_all_partitions()).await.map_err(|(_, reason)| StartError::Open(reason))?;
     Ok(node)
 }
 
-/// This broker as the cluster knows it. Its epoch is the offset at which the record will be.
-fn registration(
+/// Who the directories say this broker is.
+struct Identity {
+    cluster_id: String,
+    /// One per log directory, in their order.
+    directory_ids: Vec<Uuid>,
+}
+
+impl Identity {
+    /// Reads `meta.properties` of every log directory and writes those that are missing.
+    ///
+    /// # Errors
+    /// Directories that belong to another node, or to different clusters.
+    fn of(env: &Env, logs: &LogManager, node_id: i32) -> Result<Identity, LogError> {
+        let mut found = Vec::new();
+        for dir in logs.dirs() {
+            found.push((dir, MetaProperties::read(env, dir)?));
+        }
+        let mut cluster_id: Option<String> = None;
+        for (dir, properties) in &found {
+            let Some(properties) = properties else { continue };
+            if properties.node_id != node_id {
+                let reason = format!("it belongs to node.id {}, but this broker is {node_id}", properties.node_id);
+                return Err(LogError::Corrupt { path: dir.join("meta.properties"), reason });
+            }
+            let expected = cluster_id.get_or_insert_with(|| properties.cluster_id.clone());
+            if *expected != properties.cluster_id {
+                let reason = format!("its cluster is {}, that of another log directory {expected}", properties.cluster_id);
+                return Err(LogError::Corrupt { path: dir.join("meta.properties"), reason });
+            }
+        }
+        let cluster_id = cluster_id.unwrap_or_else(|| env.random_uuid().to_string());
+        let mut directory_ids = Vec::new();
+        for (dir, properties) in &found {
+            if let Some(id) = properties.as_ref().and_then(|properties| properties.directory_id) {
+                directory_ids.push(id);
+                continue;
+            }
+            let id = env.random_uuid();
+            let properties = MetaProperties { cluster_id: cluster_id.clone(), node_id, directory_id: Some(id) };
+            properties.write(env, dir)?;
+            directory_ids.push(id);
+        }
+        Ok(Identity { cluster_id, directory_ids })
+    }
+}
+
+/// This broker as the cluster is to know it.
+fn broker_spec(
     config: &BrokerConfig,
     env: &Env,
-    metadata: &MetadataStore,
     endpoints: &[Endpoint],
-    directory_id: Uuid,
-) -> RegisterBrokerRecord {
+    identity: &Identity,
+    unclean: bool,
+) -> BrokerSpec {
     let range = ottla_metadata::METADATA_VERSION_RANGE;
     let protocol_of = |name: &str| config.listeners.iter().find(|it| it.name == name).map_or(0, |it| it.protocol.code());
     let on_network = endpoints.iter().filter(|endpoint| endpoint.port != 0);
@@ -236,20 +289,13 @@ fn registration(
         security_protocol: protocol_of(&endpoint.listener),
         ..Default::default()
     });
-    RegisterBrokerRecord {
-        broker_id: config.node_id,
+    BrokerSpec {
+        node_id: config.node_id,
         incarnation_id: env.random_uuid(),
-        broker_epoch: metadata.image().offset() + 1,
-        end_points: end_points.collect(),
-        features: vec![BrokerFeature {
-            name: ottla_metadata::METADATA_VERSION.into(),
-            min_supported_version: *range.start(),
-            max_supported_version: *range.end(),
-            ..Default::default()
-        }],
-        rack: config.broker_rack.as_deref().map(Into::into),
-        fenced: false,
-        log_dirs: vec![directory_id],
-        ..Default::default()
+        endpoints: end_points.collect(),
+        features: vec![(ottla_metadata::METADATA_VERSION.to_owned(), *range.start(), *range.end())],
+        rack: config.broker_rack.clone(),
+        log_dirs: identity.directory_ids.clone(),
+        unclean,
     }
 }

@@ -61,7 +61,7 @@ pub(crate) struct Node {
     pub(crate) metadata: MetadataStore,
     /// Guards changes to the cluster, from looking at the image to replaying the records.
     pub(crate) controller: Mutex<()>,
-    pub(crate) logs: LogManager,
+    pub(crate) logs: Arc<LogManager>,
     pub(crate) partitions: Partitions,
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) groups: Groups,
@@ -79,7 +79,7 @@ pub(crate) struct NodeParts {
     pub(crate) directory_id: Uuid,
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) metadata: MetadataStore,
-    pub(crate) logs: LogManager,
+    pub(crate) logs: Arc<LogManager>,
 }
 
 impl Node {
@@ -114,6 +114,11 @@ impl Node {
     /// `node.id`.
     pub(crate) fn id(&self) -> i32 {
         self.config.read().node_id
+    }
+
+    /// The epoch of this broker's registration.
+    pub(crate) fn broker_epoch(&self) -> i64 {
+        self.metadata.image().brokers().get(&self.id()).map_or(-1, |broker| broker.broker_epoch)
     }
 
     /// The cluster's id, a base64 uuid.

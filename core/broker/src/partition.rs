@@ -17,14 +17,14 @@ pub(crate) struct Partition {
     topic: Arc<str>,
     id: i32,
     topic_id: Uuid,
-    log: Log,
+    log: Arc<Log>,
     leader_epoch: AtomicI32,
     deleted: AtomicBool,
     watchers: Arc<Watchers>,
 }
 
 impl Partition {
-    pub(crate) fn new(topic: Arc<str>, id: i32, topic_id: Uuid, log: Log, leader_epoch: i32) -> Partition {
+    pub(crate) fn new(topic: Arc<str>, id: i32, topic_id: Uuid, log: Arc<Log>, leader_epoch: i32) -> Partition {
         let leader_epoch = AtomicI32::new(leader_epoch);
         let partition = Partition {
             topic,

@@ -26,9 +26,8 @@ impl ProducerIds {
         }
         let _changing = node.controller.lock();
         let image = node.metadata.image();
-        let epoch = image.brokers().get(&node.id()).map_or(-1, |broker| broker.broker_epoch);
         let (first, record) =
-            controller::allocate_producer_ids(&image, node.id(), epoch).map_err(|(error, _)| error)?;
+            controller::allocate_producer_ids(&image, node.id(), node.broker_epoch()).map_err(|(error, _)| error)?;
         node.append_metadata(vec![record]).map_err(|(error, _)| error)?;
         *block = first + 1..first + controller::PRODUCER_ID_BLOCK_SIZE;
         Ok(first)

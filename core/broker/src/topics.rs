@@ -7,7 +7,7 @@ use crate::node::Node;
 use crate::partition::Partition;
 use ottla_config::describe::{self, ConfigSource};
 use ottla_config::{Props, TopicConfig, alter};
-use ottla_log::{CleanupPolicy, Log, LogConfig, TimestampType};
+use ottla_log::{CleanupPolicy, Log, LogConfig, LogError, TimestampType};
 use ottla_metadata::{
     MetadataImage, MetadataRecord, Refusal as ControllerRefusal, TOPIC_RESOURCE, TopicDefaults, TopicImage, TopicSpec,
     controller,
@@ -143,7 +143,9 @@ impl Node {
         self.append_metadata(records)?;
         for partition in self.partitions.remove(name) {
             partition.mark_deleted();
-            self.logs.delete(partition.log());
+            if let Err(error) = self.logs.delete(partition.log().topic_partition(), self.env.now_ms()) {
+                tracing::error!(topic = name, partition = partition.id(), %error, "deleting a log failed");
+            }
         }
         tracing::info!(topic = name, "deleted a topic");
         Ok((name.to_owned(), id))
@@ -220,9 +222,10 @@ impl Node {
         let mut opened = Vec::new();
         let mut failed = None;
         for (id, partition) in topic.partitions.iter().skip(known) {
-            let name = TopicPartition { topic: topic.name.clone(), partition: *id };
-            match self.logs.open_or_create(name, Some(topic.id), config.clone()) {
-                Ok(log) => opened.push(self.new_partition(topic, *id, log, partition.leader_epoch)),
+            match self.open_log(topic, *id, &config) {
+                Ok(log) => {
+                    opened.push(Arc::new(Partition::new(topic.name.clone(), *id, topic.id, log, partition.leader_epoch)));
+                }
                 Err(error) => {
                     tracing::error!(topic = %topic.name, partition = id, %error, "opening a log failed");
                     failed = Some((ErrorCode::KafkaStorageError, error.to_string()));
@@ -234,32 +237,31 @@ impl Node {
         failed.map_or(Ok(()), Err)
     }
 
+    /// A partition's log. One that a topic of the same name left behind, deleted just before a crash, makes way.
+    fn open_log(&self, topic: &TopicImage, id: i32, config: &Arc<LogConfig>) -> Result<Arc<Log>, LogError> {
+        let name = TopicPartition { topic: topic.name.clone(), partition: id };
+        let stale = self.logs.get(&name).is_some_and(|log| log.topic_id().is_some_and(|id| id != topic.id));
+        if stale {
+            tracing::warn!(partition = %name, "deleting the log of an earlier topic with this name");
+            self.logs.delete(&name, self.env.now_ms())?;
+        }
+        self.logs.get_or_create(&name, Some(topic.id), config.clone())
+    }
+
     /// Opens the logs of all topics in the image, at start.
     ///
     /// # Errors
-    /// The first log that cannot be opened, in words: a broker that starts without one would answer that the topic's data
-    /// is gone.
-    pub(crate) fn open_all_partitions(&self) -> Result<(), String> {
+    /// The first log that cannot be opened: a broker that starts without one would answer that the topic's data is gone.
+    pub(crate) fn open_all_partitions(&self) -> Result<(), Refusal> {
         let image = self.metadata.image();
-        let wanted = image.topics().flat_map(|topic| {
-            let config = Arc::new(self.log_config(&image.configs(TOPIC_RESOURCE, &topic.name)));
-            topic.partitions.keys().map(move |id| {
-                let name = TopicPartition { topic: topic.name.clone(), partition: *id };
-                (name, Some(topic.id), config.clone())
-            })
-        });
-        let logs = self.logs.open_all(wanted.collect()).map_err(|error| error.to_string())?;
-        let partitions = logs.into_iter().filter_map(|(name, log)| {
-            let topic = image.topic(&name.topic)?;
-            let leader_epoch = topic.partitions.get(&name.partition)?.leader_epoch;
-            Some(self.new_partition(topic, name.partition, log, leader_epoch))
-        });
-        self.partitions.add(partitions.collect());
+        for topic in image.topics() {
+            self.open_partitions(topic, &image.configs(TOPIC_RESOURCE, &topic.name))?;
+        }
+        let homeless = |log: &Arc<Log>| image.topic(&log.topic_partition().topic).is_none();
+        for log in self.logs.logs().into_iter().filter(homeless) {
+            tracing::warn!(partition = %log.topic_partition(), "a log without a topic is left as it is and not served");
+        }
         Ok(())
-    }
-
-    fn new_partition(&self, topic: &TopicImage, id: i32, log: Log, leader_epoch: i32) -> Arc<Partition> {
-        Arc::new(Partition::new(topic.name.clone(), id, topic.id, log, leader_epoch))
     }
 
     /// Gives the logs of a topic its present config.

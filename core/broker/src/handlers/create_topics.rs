@@ -54,6 +54,7 @@ fn answer(name: &str, created: Result<CreatedTopic, Refusal>) -> CreatableTopicR
         Ok(created) => CreatableTopicResult {
             name: name.into(),
             topic_id: created.id,
+            error_message: None,
             num_partitions: created.partitions,
             replication_factor: created.replication_factor,
             configs: Some(

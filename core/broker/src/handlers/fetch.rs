@@ -155,7 +155,8 @@ impl Fetch {
             error.code()
         })?;
         if self.read_committed {
-            let aborted = log.aborted_transactions(fetch.fetch_offset, upper).into_iter().map(|aborted| {
+            let aborted = log.aborted_transactions_of(&read).map_err(|error| error.code())?;
+            let aborted = aborted.into_iter().map(|aborted| {
                 let (producer_id, first_offset) = (aborted.producer_id, aborted.first_offset);
                 AbortedTransaction { producer_id, first_offset, ..Default::default() }
             });

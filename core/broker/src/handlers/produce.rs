@@ -30,7 +30,7 @@ pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<ProduceRequest>
         for data in &topic.partition_data {
             let answer = match append(node, by_id, acks, &topic, data) {
                 Ok((info, partition)) => {
-                    if partition.log().needs_flush() && !unflushed.iter().any(|known| Arc::ptr_eq(known, &partition)) {
+                    if info.needs_flush && !unflushed.iter().any(|known| Arc::ptr_eq(known, &partition)) {
                         unflushed.push(partition);
                     }
                     appended(data.index, &info)
@@ -98,9 +98,9 @@ fn error(code: ErrorCode, message: &str) -> AppendError {
 async fn flush(node: &Node, partitions: Vec<Arc<Partition>>) -> bool {
     let flushed = node.env.blocking(move || {
         partitions.iter().all(|partition| match partition.log().flush() {
-            Ok(()) => true,
+            Ok(_) => true,
             Err(error) => {
-                tracing::error!(topic = partition.topic(), partition = partition.id(), %error, "flushing a log failed");
+                tracing::error!(topic = %partition.topic(), partition = partition.id(), %error, "flushing a log failed");
                 false
             }
         })
