@@ -69,6 +69,14 @@ impl Groups {
     /// Takes over the shards whose partitions this broker hosts, and those that have failed before. Blocks the caller
     /// for as long as reading the partitions takes.
     pub(crate) async fn load(&self, node: &Arc<Node>) {
+        self.load_shards(node).await;
+        let mut timer = self.timer.lock();
+        if timer.is_none() {
+            *timer = Some(self.env.spawn("group-timer", serve_deadlines(Arc::downgrade(node))));
+        }
+    }
+
+    async fn load_shards(&self, node: &Arc<Node>) {
         let _loading = self.loading.lock().await;
         let old = self.shards.read().clone();
         let mut shards = Vec::new();
@@ -91,10 +99,6 @@ impl Groups {
         }
         *self.shards.write() = Arc::new(shards);
         self.wake.notify_one();
-        let mut timer = self.timer.lock();
-        if timer.is_none() {
-            *timer = Some(self.env.spawn("group-timer", serve_deadlines(Arc::downgrade(node))));
-        }
     }
 
     /// Makes sure that `__consumer_offsets` exists and is loaded.
@@ -200,7 +204,7 @@ impl Groups {
         self.sleeps_until_ms.store(i64::MAX, Ordering::SeqCst);
         let shards = self.shards.read().clone();
         if shards.iter().any(|shard| !shard.is_loaded()) {
-            self.load(node).await;
+            self.load_shards(node).await;
         }
         let now_ms = self.env.now_ms();
         let shards = self.shards.read().clone();
