@@ -15,12 +15,12 @@ enum Retry {
 }
 
 macro_rules! error_codes {
-    ($($variant:ident = $code:literal, $name:literal, $retry:ident, $message:literal;)*) => {
+    ($($(#[$default:meta])? $variant:ident = $code:literal, $name:literal, $retry:ident, $message:literal;)*) => {
         /// An error as it travels in Kafka's responses (Apache Kafka 4.4's table).
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(i16)]
         pub enum ErrorCode {
-            $(#[doc = $message] $variant = $code,)*
+            $(#[doc = $message] $(#[$default])? $variant = $code,)*
         }
 
         impl ErrorCode {
@@ -54,6 +54,7 @@ macro_rules! error_codes {
 
 error_codes! {
     UnknownServerError = -1, "UNKNOWN_SERVER_ERROR", Final, "the broker failed in a way that has no code of its own; its log says more";
+    #[default]
     None = 0, "NONE", Final, "no error";
     OffsetOutOfRange = 1, "OFFSET_OUT_OF_RANGE", Final, "the offset lies outside the partition's log";
     CorruptMessage = 2, "CORRUPT_MESSAGE", Retriable, "the record batch is damaged, too large, or lacks a key that a compacted topic requires";
@@ -212,12 +213,6 @@ impl ErrorCode {
     /// Whether this is `None`, the absence of an error.
     pub fn is_none(self) -> bool {
         self == ErrorCode::None
-    }
-}
-
-impl Default for ErrorCode {
-    fn default() -> ErrorCode {
-        ErrorCode::None
     }
 }
 

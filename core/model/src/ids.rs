@@ -317,7 +317,8 @@ mod tests {
         let mut map = std::collections::HashMap::new();
         map.insert(Str::from("flights"), 1);
         assert_eq!(map.get("flights"), Some(&1));
-        assert!(Str::from("a") < Str::from("b"));
+        let (a, b) = (Str::from("a"), Str::from("b"));
+        assert!(a < b);
         assert_eq!(Str::default(), "");
         assert!(Str::from_utf8(Bytes::from_static(&[0xff])).is_err());
     }

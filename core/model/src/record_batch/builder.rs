@@ -236,7 +236,7 @@ impl BatchBuilder {
     /// Finishes the batch without a copy, giving the builder up.
     pub fn into_bytes(mut self) -> Result<Bytes, BatchError> {
         self.finish()?;
-        Ok(Bytes::from(if self.options.compression == Compression::None { self.buffer } else { self.compressed }))
+        Ok(Bytes::from(if self.compression() == Compression::None { self.buffer } else { self.compressed }))
     }
 
     /// Drops the records and keeps the options and buffers.
@@ -251,7 +251,7 @@ impl BatchBuilder {
     /// Compresses where asked, writes the header, and gives the whole batch.
     fn finish(&mut self) -> Result<&[u8], BatchError> {
         let header = self.header();
-        let batch = match self.options.compression {
+        let batch = match self.compression() {
             Compression::None => &mut self.buffer,
             compression => {
                 self.compressed.clear();
@@ -275,6 +275,11 @@ impl BatchBuilder {
         Ok(batch)
     }
 
+    /// No records are not compressed: there is nothing to gain, and Apache Kafka writes empty batches so.
+    fn compression(&self) -> Compression {
+        if self.count == 0 { Compression::None } else { self.options.compression }
+    }
+
     fn header(&self) -> BatchHeader {
         let options = &self.options;
         let flag = |set: bool, mask: i16| if set { mask } else { 0 };
@@ -285,7 +290,7 @@ impl BatchBuilder {
             partition_leader_epoch: options.partition_leader_epoch,
             magic: MAGIC,
             crc: 0,
-            attributes: i16::from(options.compression.code())
+            attributes: i16::from(self.compression().code())
                 | flag(log_append_time, TIMESTAMP_TYPE_MASK)
                 | flag(options.transactional, TRANSACTIONAL_MASK)
                 | flag(options.control, CONTROL_MASK)

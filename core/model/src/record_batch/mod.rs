@@ -42,4 +42,4 @@ pub use header::{
     set_partition_leader_epoch, verify_crc,
 };
 pub use iter::{Batch, BatchIter};
-pub use reader::{DEFAULT_MAX_DECOMPRESSED_SIZE, Record, RecordIter, records, records_bounded};
+pub use reader::{DEFAULT_MAX_DECOMPRESSED_SIZE, Record, RecordIter, RecordView, records, records_bounded};

@@ -1,0 +1,7 @@
+//! The environment from outside: one binary, because linking takes longer than running.
+
+// Tests are on the other side of the door.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
+
+mod env;
+mod fs;
