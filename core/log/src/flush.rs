@@ -54,6 +54,20 @@ impl Log {
         Ok(self.recovery_point())
     }
 
+    /// Whether `flush.messages` records or more are not flushed yet.
+    pub fn needs_flush(&self) -> bool {
+        self.log_end_offset() - self.recovery_point() >= self.config().flush_messages
+    }
+
+    /// Flushes if [`Log::is_flush_due`]; returns whether it did.
+    pub fn flush_if_due(&self, now_ms: i64) -> Result<bool, LogError> {
+        let due = self.is_flush_due(now_ms);
+        if due {
+            self.flush()?;
+        }
+        Ok(due)
+    }
+
     /// Whether `flush.ms` has passed since the last flush and there is something to flush.
     pub fn is_flush_due(&self, now_ms: i64) -> bool {
         let flush_ms = self.config().flush_ms;

@@ -106,7 +106,7 @@ impl<const N: usize> IndexFile<N> {
     /// Adds an entry. It stays in memory if the disk refuses; the next write tries again.
     pub(crate) fn push(&mut self, entry: [u8; N]) {
         self.tail.push(entry);
-        if self.tail.len() >= TAIL_ENTRIES_MAX && self.tail.len() % TAIL_ENTRIES_MAX == 0 {
+        if self.tail.len().is_multiple_of(TAIL_ENTRIES_MAX) {
             // Losing an index entry loses no record: the write is repeated at the next spill, roll or close, which reports.
             let _ = self.write_out();
         }

@@ -46,6 +46,7 @@ pub use log_manager::{CleanShutdown, LoadReport, LogManager, LogManagerOptions};
 pub use lookup::TimestampAndOffset;
 pub use meta_properties::MetaProperties;
 pub use names::{dir_name, parse_dir_name};
+pub use ottla_model::record_batch::TimestampType;
 pub use partition_metadata::PartitionMetadata;
 pub use producer_state::{BatchMetadata, ProducerStateEntry};
 pub use read::FetchData;

@@ -242,10 +242,11 @@ impl Log {
         self.high_watermark.load(Ordering::Acquire)
     }
 
-    /// Sets the high watermark, within the log's offsets; returns the one in force. It may go back (after truncation).
+    /// Raises the high watermark to `high_watermark`, at most to the log end offset; returns the one in force. It never goes
+    /// back, so that two appenders may report in either order; only a truncation lowers it.
     pub fn set_high_watermark(&self, high_watermark: i64) -> i64 {
-        let high_watermark = high_watermark.clamp(self.log_start_offset(), self.log_end_offset());
-        self.high_watermark.store(high_watermark, Ordering::Release);
+        let high_watermark = high_watermark.min(self.log_end_offset());
+        let high_watermark = self.high_watermark.fetch_max(high_watermark, Ordering::AcqRel).max(high_watermark);
         // Most logs have no transaction: then the writer's lock is not touched.
         if self.first_unstable_offset.load(Ordering::Acquire) != NO_UNSTABLE {
             let mut writer = self.writer.lock();

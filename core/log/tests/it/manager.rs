@@ -1,0 +1,175 @@
+//! All logs of a broker: loading, checkpoints, the clean-shutdown marker, deletion, speed of many partitions.
+
+use std::time::Duration;
+
+use ottla_log::{CleanShutdown, LogConfig, LogManager, LogManagerOptions, dir_name};
+
+use crate::*;
+
+fn options() -> LogManagerOptions {
+    LogManagerOptions { sync: false, default_config: Arc::new(small()), ..LogManagerOptions::default() }
+}
+
+fn open(place: &Place) -> Arc<LogManager> {
+    Arc::new(LogManager::open(&place.env, &[place.dir.join("a"), place.dir.join("b")], options()).unwrap())
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap().block_on(future)
+}
+
+fn partition(number: i32) -> TopicPartition {
+    TopicPartition::new("many-logs", number)
+}
+
+#[test]
+fn logs_live_over_stops_and_crashes() {
+    both(|place| {
+        block_on(async {
+            let manager = open(place);
+            assert_eq!(manager.load(|_| None).await.unwrap().logs, 0);
+            for number in 0..6 {
+                let log = manager.get_or_create(&partition(number), Some(TOPIC_ID), Arc::new(small())).unwrap();
+                fill(&log, 10 + number as usize);
+                assert!(log.dir().ends_with(dir_name(&partition(number))));
+            }
+            // Spread over the directories.
+            let in_a = place.env.fs().read_dir(&place.dir.join("a")).unwrap();
+            assert_eq!(in_a.iter().filter(|entry| entry.is_dir).count(), 3);
+            manager.get(&partition(3)).unwrap().delete_records_to(7).unwrap();
+            manager.get(&partition(4)).unwrap().flush().unwrap();
+            manager.checkpoint_recovery_points().unwrap();
+            manager.checkpoint_log_start_offsets().unwrap();
+            manager.checkpoint_high_watermarks().unwrap();
+            drop(manager);
+
+            // A crash.
+            let manager = open(place);
+            assert_eq!(manager.clean_shutdowns(), [CleanShutdown::No, CleanShutdown::No]);
+            let report = manager.load(|_| Some(Arc::new(small()))).await.unwrap();
+            assert_eq!((report.logs, report.recovered, report.failed.len()), (6, 6, 0));
+            let log = manager.get(&partition(3)).unwrap();
+            assert_eq!((log.log_start_offset(), log.high_watermark(), log.log_end_offset()), (7, 65, 65));
+            assert_eq!(log.topic_id(), Some(TOPIC_ID));
+            assert_eq!(manager.get(&partition(4)).unwrap().recovery_point(), 70);
+            manager.close(Some(42)).await.unwrap();
+            assert!(append(&log, batch(1, NOW)).is_err());
+            drop((manager, log));
+
+            // A clean stop.
+            let manager = open(place);
+            assert_eq!(manager.previous_broker_epoch(), 42);
+            let report = manager.load(|_| None).await.unwrap();
+            assert_eq!((report.logs, report.recovered, report.failed.len()), (6, 0, 0));
+            check_offsets(&manager.get(&partition(5)).unwrap(), 0, 75);
+            assert_eq!(manager.get(&partition(3)).unwrap().log_start_offset(), 7);
+            // The marker is gone, should this run crash.
+            assert!(!place.env.fs().exists(&place.dir.join("a/.kafka_cleanshutdown")));
+        });
+    });
+}
+
+#[test]
+fn deleted_logs_go_after_their_delay() {
+    both(|place| {
+        block_on(async {
+            let manager = open(place);
+            manager.load(|_| None).await.unwrap();
+            let log = manager.get_or_create(&partition(0), Some(TOPIC_ID), Arc::new(small())).unwrap();
+            fill(&log, 100);
+            assert!(manager.delete(&partition(0), NOW).unwrap());
+            assert!(!manager.delete(&partition(0), NOW).unwrap());
+            assert!(append(&log, batch(1, NOW)).is_err());
+            let dirs = || {
+                let entries = place.env.fs().read_dir(&place.dir.join("a")).unwrap();
+                entries.into_iter().filter(|entry| entry.is_dir).map(|entry| entry.name).collect::<Vec<_>>()
+            };
+            if place.env.fs().is_memory() {
+                assert_eq!(dirs(), Vec::<String>::new());
+            } else {
+                assert!(dirs()[0].starts_with("many-logs-0.") && dirs()[0].ends_with("-delete"));
+                // Reads that were under way go on.
+                check_offsets(&log, 0, 500);
+            }
+            // The same name again, at once.
+            let again = manager.get_or_create(&partition(0), Some(Uuid([9; 16])), Arc::new(small())).unwrap();
+            assert_eq!(again.log_end_offset(), 0);
+            manager.delete_old_segments(NOW + 60_000);
+            assert_eq!(
+                dirs().len(),
+                usize::from(!place.env.fs().is_memory() || again.dir().starts_with(place.dir.join("a")))
+            );
+        });
+    });
+}
+
+#[test]
+fn a_directory_in_use_is_refused_by_name() {
+    both(|place| {
+        let _first = open(place);
+        let second = LogManager::open(&place.env, &[place.dir.join("a")], options());
+        let error = second.unwrap_err().to_string();
+        assert!(error.contains(&std::process::id().to_string()), "{error}");
+    });
+}
+
+#[test]
+fn damaged_checkpoints_and_partitions_do_not_stop_the_others() {
+    both(|place| {
+        block_on(async {
+            let manager = open(place);
+            manager.load(|_| None).await.unwrap();
+            for number in 0..4 {
+                let log = manager.get_or_create(&partition(number), Some(TOPIC_ID), Arc::new(small())).unwrap();
+                fill(&log, 10);
+            }
+            let broken = manager.get(&partition(1)).unwrap().dir().join("partition.metadata");
+            drop(manager);
+            place.env.fs().write_atomic(&broken, b"nonsense", false).unwrap();
+            let checkpoint = place.dir.join("a/recovery-point-offset-checkpoint");
+            place.env.fs().write_atomic(&checkpoint, b"0\nx\n", false).unwrap();
+            let manager = open(place);
+            let report = manager.load(|_| None).await.unwrap();
+            assert_eq!((report.logs, report.failed.len()), (3, 1));
+            assert_eq!(report.failed[0].0, partition(1));
+            check_offsets(&manager.get(&partition(0)).unwrap(), 0, 50);
+        });
+    });
+}
+
+/// The goals for 1000 partitions (create, clean restart, recovery), with room for a slow or busy machine: this catches a
+/// lost order of magnitude, the bench measures.
+#[test]
+fn a_thousand_partitions_are_cheap() {
+    both(|place| {
+        block_on(async {
+            let timed = |what: &str, since: Duration, max: Duration| {
+                let took = place.env.monotonic() - since;
+                println!("{what}: {took:?}");
+                assert!(took < max, "{what} took {took:?}");
+            };
+            let manager = open(place);
+            manager.load(|_| None).await.unwrap();
+            let start = place.env.monotonic();
+            for number in 0..1000 {
+                let log =
+                    manager.get_or_create(&partition(number), Some(TOPIC_ID), Arc::new(LogConfig::default())).unwrap();
+                append(&log, batch(5, NOW)).unwrap();
+            }
+            timed("create and append", start, Duration::from_secs(5));
+            drop(manager);
+            let manager = open(place);
+            let report = manager.load(|_| None).await.unwrap();
+            println!("recovery: {:?}", report.elapsed);
+            assert!(report.logs == 1000 && report.elapsed < Duration::from_secs(5));
+            let start = place.env.monotonic();
+            manager.close(None).await.unwrap();
+            timed("close", start, Duration::from_secs(5));
+            drop(manager);
+            let manager = open(place);
+            let report = manager.load(|_| None).await.unwrap();
+            println!("clean: {:?}", report.elapsed);
+            assert!(report.logs == 1000 && report.recovered == 0 && report.elapsed < Duration::from_secs(5));
+        });
+    });
+}
