@@ -17,6 +17,11 @@ impl ConfigError {
         ConfigError { key: key.into(), message: message.into() }
     }
 
+    /// The whole sentence.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// An error about a value that cannot be used: what it was and what was expected.
     pub fn value(key: &str, value: &str, expected: impl fmt::Display) -> ConfigError {
         ConfigError::new(key, format!("Invalid value {value} for configuration {key}: {expected}"))

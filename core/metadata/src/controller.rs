@@ -4,11 +4,15 @@
 //! code and much the words that Apache Kafka's controller uses. Nothing changes until the records are appended and
 //! replayed. Config values are checked by core/config before they come here.
 
-use crate::image::{METADATA_VERSION, METADATA_VERSION_NEW, MetadataImage, TOPIC_RESOURCE};
+use crate::image::{METADATA_VERSION, METADATA_VERSION_NEW, MetadataImage, PartitionImage, TOPIC_RESOURCE};
 use crate::record::MetadataRecord;
 use ottla_model::{ErrorCode, Uuid};
 use ottla_protocol::partition_record::PartitionRecord;
-use ottla_protocol::{ConfigRecord, FeatureLevelRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord};
+use ottla_protocol::register_broker_record::{BrokerEndpoint, BrokerFeature};
+use ottla_protocol::{
+    BrokerRegistrationChangeRecord, ConfigRecord, FeatureLevelRecord, PartitionChangeRecord, ProducerIdsRecord,
+    RegisterBrokerRecord, RemoveTopicRecord, TopicRecord,
+};
 use std::collections::BTreeSet;
 
 /// Why a change is refused: what the client is told.
@@ -87,15 +91,13 @@ pub fn create_topic(
         return Err((ErrorCode::TopicAlreadyExists, format!("Topic '{}' already exists.", spec.name)));
     }
     refuse_collision(image, &spec.name)?;
-    let replicas = if spec.assignments.is_empty() {
-        place(image, spec, defaults)?
-    } else {
-        check_assignments(image, spec)?
-    };
+    let replicas =
+        if spec.assignments.is_empty() { place(image, spec, defaults)? } else { check_assignments(image, spec)? };
     let mut records = Vec::with_capacity(1 + replicas.len() + spec.configs.len());
     records.push(TopicRecord { name: spec.name.as_str().into(), topic_id: id, ..Default::default() }.into());
     records.extend(spec.configs.iter().map(|(name, value)| set_config(TOPIC_RESOURCE, &spec.name, name, Some(value))));
-    let partitions = (0..).zip(replicas).map(|(partition, replicas)| new_partition(id, partition, replicas, directories));
+    let partitions =
+        (0..).zip(replicas).map(|(partition, replicas)| new_partition(id, partition, replicas, directories));
     records.extend(partitions);
     Ok(records)
 }
@@ -105,9 +107,9 @@ fn refuse_collision(image: &MetadataImage, name: &str) -> Result<(), Refusal> {
     if !name.contains(['.', '_']) {
         return Ok(());
     }
-    let unified = |name: &str| name.replace('.', "_");
-    let wanted = unified(name);
-    match image.topics().find(|topic| topic.name.contains(['.', '_']) && unified(&topic.name) == wanted) {
+    let unified = |byte: u8| if byte == b'.' { b'_' } else { byte };
+    let collides = |other: &str| name.bytes().map(unified).eq(other.bytes().map(unified));
+    match image.topics().find(|topic| topic.name.len() == name.len() && collides(&topic.name)) {
         Some(topic) => Err((
             ErrorCode::InvalidTopicException,
             format!("Topic '{name}' collides with existing topic: {}", topic.name),
@@ -160,7 +162,8 @@ fn place_partitions(
         );
         return Err((ErrorCode::InvalidReplicationFactor, reason));
     }
-    let replicas = |partition: usize| (0..factor).map(|replica| brokers[(partition + replica) % brokers.len()]).collect();
+    let replicas =
+        |partition: usize| (0..factor).map(|replica| brokers[(partition + replica) % brokers.len()]).collect();
     Ok((first..first + count).map(replicas).collect())
 }
 
@@ -208,12 +211,19 @@ fn check_replicas(image: &MetadataImage, partitions: &[Vec<i32>]) -> Result<(), 
     Ok(())
 }
 
-fn new_partition(topic_id: Uuid, partition_id: i32, replicas: Vec<i32>, directories: &dyn Fn(i32) -> Uuid) -> MetadataRecord {
+fn new_partition(
+    topic_id: Uuid,
+    partition_id: i32,
+    replicas: Vec<i32>,
+    directories: &dyn Fn(i32) -> Uuid,
+) -> MetadataRecord {
     PartitionRecord {
         partition_id,
         topic_id,
         isr: replicas.clone(),
         leader: replicas.first().copied().unwrap_or(-1),
+        leader_epoch: 0,
+        partition_epoch: 0,
         directories: replicas.iter().map(|broker| directories(*broker)).collect(),
         replicas,
         ..Default::default()
@@ -306,18 +316,94 @@ pub fn allocate_producer_ids(
 ) -> Result<(i64, MetadataRecord), Refusal> {
     let first = image.next_producer_id();
     let next_producer_id = first.checked_add(PRODUCER_ID_BLOCK_SIZE).ok_or_else(|| {
-        (ErrorCode::UnknownServerError, "Exhausted all producer IDs as the next block would exceed the range.".to_owned())
+        (
+            ErrorCode::UnknownServerError,
+            "Exhausted all producer IDs as the next block would exceed the range.".to_owned(),
+        )
     })?;
     let record = ProducerIdsRecord { broker_id, broker_epoch, next_producer_id, ..Default::default() };
     Ok((first, record.into()))
 }
 
-/// The first records of a new cluster: its metadata.version.
-pub fn bootstrap() -> Vec<MetadataRecord> {
-    let metadata_version = FeatureLevelRecord {
-        name: METADATA_VERSION.into(),
-        feature_level: METADATA_VERSION_NEW,
+/// A broker that starts.
+#[derive(Debug, Clone, Default)]
+pub struct BrokerSpec {
+    /// `node.id`.
+    pub node_id: i32,
+    /// Of this process, new at each start.
+    pub incarnation_id: Uuid,
+    /// Where clients and brokers find it.
+    pub endpoints: Vec<BrokerEndpoint>,
+    /// Features it supports, with the lowest and highest level.
+    pub features: Vec<(String, i16, i16)>,
+    /// `broker.rack`.
+    pub rack: Option<String>,
+    /// The ids of its log directories.
+    pub log_dirs: Vec<Uuid>,
+    /// Whether the last run may have lost records that it had not synced; its partitions then get a new leader epoch,
+    /// so that clients can tell the lost records from those that follow (KIP-101).
+    pub unclean: bool,
+}
+
+/// Registers a broker that starts, unfences it, and gives it the partitions that it can lead.
+///
+/// The broker epoch is the offset of the registration, as in Apache Kafka: the records must be appended right after
+/// `image`, and alone.
+pub fn register_broker(image: &MetadataImage, spec: &BrokerSpec) -> Vec<MetadataRecord> {
+    let broker_epoch = image.offset() + 1;
+    let feature = |(name, min, max): &(String, i16, i16)| BrokerFeature {
+        name: name.as_str().into(),
+        min_supported_version: *min,
+        max_supported_version: *max,
         ..Default::default()
     };
+    let mut log_dirs = spec.log_dirs.clone();
+    log_dirs.sort_unstable();
+    let registration = RegisterBrokerRecord {
+        broker_id: spec.node_id,
+        incarnation_id: spec.incarnation_id,
+        broker_epoch,
+        end_points: spec.endpoints.clone(),
+        features: spec.features.iter().map(feature).collect(),
+        rack: spec.rack.as_deref().map(Into::into),
+        fenced: true,
+        log_dirs,
+        ..Default::default()
+    };
+    let unfenced =
+        BrokerRegistrationChangeRecord { broker_id: spec.node_id, broker_epoch, fenced: -1, ..Default::default() };
+    let mut records = vec![registration.into(), unfenced.into()];
+    for topic in image.topics() {
+        for (partition_id, partition) in &topic.partitions {
+            records.extend(take_lead(topic.id, *partition_id, partition, spec).map(MetadataRecord::from));
+        }
+    }
+    records
+}
+
+/// An election of the starting broker, where one is needed and it has all committed records.
+fn take_lead(
+    topic_id: Uuid,
+    partition_id: i32,
+    partition: &PartitionImage,
+    spec: &BrokerSpec,
+) -> Option<PartitionChangeRecord> {
+    let needs_leader = partition.leader == -1 || (spec.unclean && partition.leader == spec.node_id);
+    let in_isr = partition.isr.contains(&spec.node_id);
+    let eligible = in_isr || partition.eligible_leader_replicas().contains(&spec.node_id);
+    (needs_leader && eligible).then(|| PartitionChangeRecord {
+        partition_id,
+        topic_id,
+        leader: spec.node_id,
+        isr: (!in_isr).then(|| vec![spec.node_id]),
+        eligible_leader_replicas: (!in_isr).then(Vec::new),
+        ..Default::default()
+    })
+}
+
+/// The first records of a new cluster: its metadata.version.
+pub fn bootstrap() -> Vec<MetadataRecord> {
+    let metadata_version =
+        FeatureLevelRecord { name: METADATA_VERSION.into(), feature_level: METADATA_VERSION_NEW, ..Default::default() };
     vec![metadata_version.into()]
 }

@@ -45,6 +45,13 @@ pub struct PartitionImage {
 }
 
 impl PartitionImage {
+    /// Replicas outside the ISR that hold everything committed (KIP-966); empty when the cluster has no such.
+    pub fn eligible_leader_replicas(&self) -> &[i32] {
+        self.record.eligible_leader_replicas.as_deref().unwrap_or_default()
+    }
+}
+
+impl PartitionImage {
     fn new(record: PartitionRecord) -> PartitionImage {
         PartitionImage {
             replicas: record.replicas.clone(),
@@ -130,6 +137,11 @@ impl MetadataImage {
         &self.features
     }
 
+    /// The finalised metadata.version: which records and versions of them may be written. None before the first record.
+    pub fn metadata_version(&self) -> Option<i16> {
+        self.features.get(METADATA_VERSION).copied()
+    }
+
     /// The first producer id that no block holds yet.
     pub fn next_producer_id(&self) -> i64 {
         self.next_producer_id.as_ref().map_or(0, |record| record.next_producer_id)
@@ -174,7 +186,7 @@ impl MetadataImage {
     fn replay(&mut self, record: MetadataRecord) -> Result<(), RecordError> {
         use MetadataRecord as R;
         match record {
-            R::TopicRecord(record) => self.replay_topic(&record.name, record.topic_id),
+            R::TopicRecord(record) => self.replay_topic(&record.name, record.topic_id)?,
             R::PartitionRecord(record) => self.replay_partition(record)?,
             R::PartitionChangeRecord(record) => self.replay_partition_change(record)?,
             R::RemoveTopicRecord(record) => self.replay_remove_topic(record.topic_id)?,
@@ -197,20 +209,26 @@ impl MetadataImage {
                 if !record.log_dirs.is_empty() {
                     broker.log_dirs = record.log_dirs;
                 }
+                broker.cordoned_log_dirs = record.cordoned_log_dirs.or(broker.cordoned_log_dirs.take());
             })?,
             R::ProducerIdsRecord(record) => self.next_producer_id = Some(record),
-            R::NoOpRecord(_) | R::ZkMigrationStateRecord(_) | R::ClearElrRecord(_) => {}
+            R::ClearElrRecord(record) => self.replay_clear_elr(&record.topic_name)?,
+            R::NoOpRecord(_) | R::ZkMigrationStateRecord(_) => {}
             R::BeginTransactionRecord(_) | R::EndTransactionRecord(_) | R::AbortTransactionRecord(_) => {}
             kept => self.replay_kept(kept),
         }
         Ok(())
     }
 
-    fn replay_topic(&mut self, name: &str, id: Uuid) {
+    fn replay_topic(&mut self, name: &str, id: Uuid) -> Result<(), RecordError> {
+        if self.topic(name).is_some() || self.names.contains_key(&id) {
+            return Err(RecordError(format!("a metadata record creates the topic {name} ({id}), which exists")));
+        }
         let name: Arc<str> = Arc::from(name);
         let topic = TopicImage { name: name.clone(), id, partitions: BTreeMap::new() };
         Arc::make_mut(&mut self.topics).insert(name.clone(), Arc::new(topic));
         Arc::make_mut(&mut self.names).insert(id, name);
+        Ok(())
     }
 
     fn topic_mut(&mut self, id: Uuid) -> Result<&mut TopicImage, RecordError> {
@@ -255,9 +273,25 @@ impl MetadataImage {
         Ok(())
     }
 
+    /// Forgets the eligible leader replicas (KIP-966) of a topic, or of all when `name` is empty.
+    fn replay_clear_elr(&mut self, name: &str) -> Result<(), RecordError> {
+        if !name.is_empty() && self.topic(name).is_none() {
+            return Err(RecordError(format!("a metadata record changes the topic {name}, which does not exist")));
+        }
+        let topics = Arc::make_mut(&mut self.topics);
+        for topic in topics.values_mut().filter(|topic| name.is_empty() || *topic.name == *name) {
+            for partition in Arc::make_mut(topic).partitions.values_mut() {
+                partition.record.eligible_leader_replicas = None;
+                partition.record.last_known_elr = None;
+            }
+        }
+        Ok(())
+    }
+
     fn replay_remove_topic(&mut self, id: Uuid) -> Result<(), RecordError> {
         let removed = Arc::make_mut(&mut self.names).remove(&id);
-        let name = removed.ok_or_else(|| RecordError(format!("a metadata record removes the topic {id}, which is gone")))?;
+        let name =
+            removed.ok_or_else(|| RecordError(format!("a metadata record removes the topic {id}, which is gone")))?;
         Arc::make_mut(&mut self.topics).remove(&name);
         Arc::make_mut(&mut self.configs).remove(&(TOPIC_RESOURCE, name.to_string()));
         Ok(())
@@ -293,7 +327,8 @@ impl MetadataImage {
 
     fn change_broker(&mut self, id: i32, change: impl FnOnce(&mut RegisterBrokerRecord)) -> Result<(), RecordError> {
         let broker = Arc::make_mut(&mut self.brokers).get_mut(&id);
-        let broker = broker.ok_or_else(|| RecordError(format!("a metadata record changes broker {id}, which is gone")))?;
+        let broker =
+            broker.ok_or_else(|| RecordError(format!("a metadata record changes broker {id}, which is gone")))?;
         change(broker);
         Ok(())
     }
@@ -346,7 +381,11 @@ impl Replayer {
     /// be used further.
     pub fn replay(&mut self, offset: i64, epoch: i32, record: MetadataRecord) -> Result<(), RecordError> {
         match record {
-            MetadataRecord::BeginTransactionRecord(_) => self.in_transaction = true,
+            MetadataRecord::BeginTransactionRecord(_) => {
+                // What an abort goes back to.
+                self.visible = Arc::new(self.next.clone());
+                self.in_transaction = true;
+            }
             MetadataRecord::EndTransactionRecord(_) => self.in_transaction = false,
             MetadataRecord::AbortTransactionRecord(_) => {
                 self.in_transaction = false;
@@ -363,6 +402,23 @@ impl Replayer {
     pub fn skip_to(&mut self, offset: i64, epoch: i32) {
         self.next.offset = offset;
         self.next.epoch = epoch;
+    }
+
+    /// The offset of the last record, also one of an open transaction; -1 before the first.
+    pub fn offset(&self) -> i64 {
+        self.next.offset
+    }
+
+    /// Whether a transaction was begun and not ended: what a crash in the middle of a large append leaves.
+    pub fn in_transaction(&self) -> bool {
+        self.in_transaction
+    }
+
+    /// Starts from an empty image at an offset, for the records of a snapshot, which all belong to that offset.
+    pub fn at(offset: i64, epoch: i32) -> Replayer {
+        let mut replayer = Replayer::default();
+        replayer.skip_to(offset, epoch);
+        replayer
     }
 
     /// The image after all records so far, those of an open transaction apart.
