@@ -1,1 +1,166 @@
-pub fn run(_args: &[String]) -> crate::Outcome { Ok(()) }
+//! `cargo xtask test`: every test in every language, in areas with a budget of minutes each.
+//!
+//! A new area is a row of [`AREAS`] and a function that returns its cases. A test that did not run counts as failed: what is
+//! expected is listed (the scenarios in `interop`, the faults in `faults`), and an area that could not start is a failed case.
+
+mod broker;
+mod cargo;
+mod faults;
+mod interop;
+mod mixed;
+mod process;
+mod raw;
+
+use std::time::{Duration, Instant};
+
+use crate::tools;
+use broker::Engine;
+
+const USAGE: &str = "\
+cargo xtask test [--full] [--only AREA[/NAME]] [--against-kafka] [--list]
+
+  --full            also the long soaks (more rounds of the kill -9 loop, longer fuzzing)
+  --only AREA       one area, or with /NAME what of it contains that name; may be given more than once
+  --against-kafka   interop and faults run against Apache Kafka instead of Ottla, to develop them
+  --list            the areas and their budgets
+
+examples
+  cargo xtask test --only interop/kcat
+  cargo xtask test --only faults/kill-9 --full
+";
+
+/// One test: its name, and what was expected and found if it failed.
+#[derive(Debug)]
+pub struct Case {
+    pub name: String,
+    pub outcome: Result<(), String>,
+}
+
+impl Case {
+    pub fn passed(name: &str) -> Case {
+        Case { name: name.to_owned(), outcome: Ok(()) }
+    }
+
+    pub fn failed(name: &str, reason: impl Into<String>) -> Case {
+        Case { name: name.to_owned(), outcome: Err(reason.into()) }
+    }
+
+    pub fn of(name: &str, outcome: Result<(), String>) -> Case {
+        Case { name: name.to_owned(), outcome }
+    }
+}
+
+/// What the command line asked for.
+#[derive(Debug, Default)]
+pub struct Request {
+    pub full: bool,
+    against_kafka: bool,
+    only: Vec<String>,
+    /// The NAME part of `--only AREA/NAME` for the area that runs now.
+    pub filter: Option<String>,
+}
+
+impl Request {
+    /// The broker under test.
+    pub fn engine(&self) -> Result<Engine, String> {
+        if self.against_kafka { tools::kafka_broker().map(Engine::Kafka) } else { tools::ottla().map(Engine::Ottla) }
+    }
+}
+
+struct Area {
+    name: &'static str,
+    /// What it may cost on two cores, with everything installed.
+    budget_minutes: f64,
+    run: fn(&Request) -> Vec<Case>,
+}
+
+/// In the order in which they run: what fails fast comes first.
+const AREAS: &[Area] = &[
+    Area { name: "tidy", budget_minutes: 0.2, run: |_| vec![Case::of("tidy", crate::tidy::run(&[]))] },
+    Area { name: "gen", budget_minutes: 0.5, run: |_| vec![Case::of("gen --check", crate::generate::run(&["--check".to_owned()]))] },
+    Area { name: "fmt", budget_minutes: 0.2, run: |_| vec![cargo::plain("fmt", &["fmt", "--all", "--check"])] },
+    Area { name: "build", budget_minutes: 4.0, run: |_| vec![Case::of("build", tools::ottla().map(drop))] },
+    Area { name: "rust", budget_minutes: 6.0, run: cargo::tests },
+    Area { name: "clippy", budget_minutes: 3.0, run: |_| vec![cargo::clippy()] },
+    Area { name: "interop", budget_minutes: 5.0, run: interop },
+    Area { name: "faults", budget_minutes: 5.0, run: faults::run_all },
+    Area { name: "demo", budget_minutes: 1.0, run: demo },
+];
+
+pub fn run(args: &[String]) -> crate::Outcome {
+    let mut request = Request::default();
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        match arg.as_str() {
+            "--full" => request.full = true,
+            "--against-kafka" => request.against_kafka = true,
+            "--only" => request.only.push(rest.next().ok_or("--only wants the name of an area")?.clone()),
+            "--list" => {
+                AREAS.iter().for_each(|a| println!("{:<10} {:>4.1} minutes", a.name, a.budget_minutes));
+                return Ok(());
+            }
+            "--help" | "-h" => {
+                print!("{USAGE}");
+                return Ok(());
+            }
+            other => return Err(format!("unknown option '{other}'\n\n{USAGE}")),
+        }
+    }
+    for only in &request.only {
+        if !AREAS.iter().any(|a| only.split('/').next() == Some(a.name)) {
+            return Err(format!("no area '{only}'; --list names them"));
+        }
+    }
+    play(request)
+}
+
+fn play(mut request: Request) -> crate::Outcome {
+    let mut rows = Vec::new();
+    for area in AREAS {
+        let wanted: Vec<&String> = request.only.iter().filter(|o| o.split('/').next() == Some(area.name)).collect();
+        if wanted.is_empty() && !request.only.is_empty() {
+            continue;
+        }
+        request.filter = wanted.first().and_then(|o| o.split_once('/')).map(|(_, name)| name.to_owned());
+        println!("── {}", area.name);
+        let start = Instant::now();
+        let mut cases = (area.run)(&request);
+        if cases.is_empty() {
+            cases.push(Case::failed(area.name, "no test ran"));
+        }
+        for case in &cases {
+            if let Err(reason) = &case.outcome {
+                println!("FAIL {}: {}: {reason}", area.name, case.name);
+            }
+        }
+        let failed = cases.iter().filter(|c| c.outcome.is_err()).count();
+        rows.push((area, cases.len() - failed, failed, start.elapsed()));
+    }
+    report(&rows)
+}
+
+/// The closing table, and the counts alone on the last line.
+fn report(rows: &[(&Area, usize, usize, Duration)]) -> crate::Outcome {
+    println!("\n{:<10} {:>7} {:>7} {:>8} {:>7}", "area", "passed", "failed", "minutes", "budget");
+    for (area, passed, failed, time) in rows {
+        let minutes = time.as_secs_f64() / 60.0;
+        let note = if minutes > area.budget_minutes { "  over its budget" } else { "" };
+        println!("{:<10} {passed:>7} {failed:>7} {minutes:>8.2} {:>7.1}{note}", area.name, area.budget_minutes);
+    }
+    let (passed, failed) = rows.iter().fold((0, 0), |(p, f), row| (p + row.1, f + row.2));
+    let minutes: f64 = rows.iter().map(|row| row.3.as_secs_f64() / 60.0).sum();
+    println!("{:<10} {passed:>7} {failed:>7} {minutes:>8.2}\n\n{passed} passed, {failed} failed", "all");
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} tests failed or did not run")) }
+}
+
+fn interop(request: &Request) -> Vec<Case> {
+    match request.engine() {
+        Ok(engine) => interop::run_all(&engine, request.filter.as_deref()),
+        Err(error) => vec![Case::failed("broker", error)],
+    }
+}
+
+/// The demo on a part of its data.
+fn demo(_: &Request) -> Vec<Case> {
+    vec![Case::of("demo --limit 3000", crate::demo::run(&["--limit".to_owned(), "3000".to_owned()]))]
+}

@@ -10,10 +10,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-const (
-	count = 200
-	t0    = int64(1_700_000_000_000)
-)
+const count = 200
+
+// t0 is a day ago: old enough to be told from now, young enough for the default retention.
+var t0 = time.Now().Unix()*1000 - 86_400_000
 
 // failure is the panic value of a check that does not hold; scenario turns it into a FAIL line.
 type failure struct{ reason string }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 
 export const COUNT = 200
-export const T0 = 1_700_000_000_000
+export const T0 = Math.floor(Date.now() / 1000) * 1000 - 86_400_000 // A day ago: young enough for the default retention.
 
 export const record = i => ({
   key: i % 10 === 0 ? null : `k${i}`,
@@ -29,8 +29,16 @@ export class Check {
 export const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 
 export async function eventually(what, condition) {
-  for (const end = Date.now() + 20_000; Date.now() < end; await sleep(50)) if (await condition()) return
-  assert.fail(`not within 20 s: ${what}`)
+  let last
+  for (const end = Date.now() + 20_000; Date.now() < end; await sleep(50)) {
+    try {
+      if (await condition()) return
+      last = undefined
+    } catch (error) {
+      last = error
+    }
+  }
+  assert.fail(`not within 20 s: ${what} ${last?.message ?? ''}`)
 }
 
 /** The call must fail with this Kafka error type, which KafkaJS may wrap in a retry or aggregate error. */

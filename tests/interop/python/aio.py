@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import for_code
+from aiokafka.errors import KafkaError, for_code
 from aiokafka.structs import OffsetAndMetadata
 
 from check import COUNT, T0, Check, deadline, equal, headers, key, that, timestamp, value
@@ -83,12 +83,16 @@ class Interop(Check):
         raise AssertionError(f"expected {error}, got success")
 
     async def eventually(self, what, condition):
+        last = None
         for _ in deadline():
-            found = condition()
-            if await found if asyncio.iscoroutine(found) else found:
-                return
+            try:
+                found = condition()
+                if await found if asyncio.iscoroutine(found) else found:
+                    return
+            except KafkaError as error:
+                last = error
             await asyncio.sleep(0.05)
-        raise AssertionError(f"not within 20 s: {what}")
+        raise AssertionError(f"not within 20 s: {what}") from last
 
     def consumer(self, *topics, group=None, **config):
         group = group and self.name(group)

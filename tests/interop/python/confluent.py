@@ -82,11 +82,15 @@ class Interop(Check):
         raise AssertionError(f"expected {error}, got success")
 
     def eventually(self, what, condition):
+        last = None
         for _ in deadline():
-            if condition():
-                return
+            try:
+                if condition():
+                    return
+            except KafkaException as error:
+                last = error
             time.sleep(0.05)
-        raise AssertionError(f"not within 20 s: {what}")
+        raise AssertionError(f"not within 20 s: {what}") from last
 
     def produce(self, what, **config):
         producer, offsets = self.producer(**config), []

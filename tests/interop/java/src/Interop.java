@@ -15,7 +15,8 @@ import org.apache.kafka.common.serialization.*;
 /** The scenario list for kafka-clients; the same source compiles against 2.8.2 and 4.3.1. Usage: Interop BOOTSTRAP PREFIX. */
 public final class Interop {
     static final int COUNT = 200;
-    static final long T0 = 1_700_000_000_000L;
+    /** A day ago: old enough to be told from now, young enough for the default retention. */
+    static final long T0 = System.currentTimeMillis() / 1000 * 1000 - 86_400_000;
 
     final String bootstrap, prefix;
     final Check check = new Check();

@@ -1,7 +1,9 @@
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import java.io.IOException;
 import java.time.Duration;
 import java.util.*;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.common.TopicPartition;
@@ -22,7 +24,11 @@ final class Member {
                     print("a " + partitions.stream().map(p -> "" + p.partition()).collect(Collectors.joining(",")));
                 }
             });
-            while (System.in.available() == 0) {
+            AtomicBoolean leave = new AtomicBoolean();
+            Thread input = new Thread(() -> leave.set(ended()));
+            input.setDaemon(true);
+            input.start();
+            while (!leave.get()) {
                 ConsumerRecords<byte[], byte[]> records = consumer.poll(Duration.ofMillis(100));
                 if (records.isEmpty()) continue;
                 consumer.commitSync();
@@ -30,6 +36,14 @@ final class Member {
             }
         }
         print("left");
+    }
+
+    static boolean ended() {
+        try {
+            return System.in.read() < 0;
+        } catch (IOException e) {
+            return true;
+        }
     }
 
     static void print(String line) {

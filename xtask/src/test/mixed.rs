@@ -1,0 +1,144 @@
+//! One group of five client families: Java, librdkafka, KafkaJS, aiokafka and franz-go share a topic of twelve partitions with
+//! the range assignor. Whenever the shares have settled, records are produced, and each must be read exactly once; then one
+//! member leaves, until the last is alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::{ChildStdin, Command};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use super::Case;
+use super::interop::{log_file, node};
+use super::process::{Program, run};
+use crate::tools;
+
+const PARTITIONS: usize = 12;
+/// Produced in each phase.
+const RECORDS: usize = 1200;
+const GROUP: &str = "mixed";
+const TOPIC: &str = "mixed-topic";
+
+struct Member {
+    name: &'static str,
+    program: Program,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    share: BTreeSet<usize>,
+    left: bool,
+}
+
+impl Member {
+    fn start(name: &'static str, mut command: Command, bootstrap: &str) -> Result<Member, String> {
+        command.args(["member", bootstrap, GROUP, TOPIC]);
+        let mut program = Program::start(&mut command, &log_file(&format!("member-{name}"))?)?;
+        let (stdin, lines) = (program.stdin(), program.lines());
+        Ok(Member { name, program, stdin, lines, share: BTreeSet::new(), left: false })
+    }
+
+    /// Takes in what it printed: its share, and the values that it read.
+    fn look(&mut self, seen: &mut BTreeMap<usize, Vec<&'static str>>) {
+        while let Ok(line) = self.lines.try_recv() {
+            match line.split_once(' ') {
+                Some(("a", share)) => self.share = share.split(',').filter_map(|p| p.trim().parse().ok()).collect(),
+                Some(("r", value)) => seen.entry(value.parse().unwrap_or(usize::MAX)).or_default().push(self.name),
+                _ if line == "left" => self.left = true,
+                _ => {}
+            }
+        }
+    }
+}
+
+pub const PHASES: [&str; 5] = ["five-members", "four-members", "three-members", "two-members", "one-member"];
+
+pub fn run_all(bootstrap: &str) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    let outcome = play(bootstrap, &mut cases);
+    for phase in &PHASES[cases.len()..] {
+        cases.push(Case::failed(&format!("mixed-group {phase}"), outcome.as_ref().err().map_or("", String::as_str)));
+    }
+    cases
+}
+
+fn play(bootstrap: &str, cases: &mut Vec<Case>) -> Result<(), String> {
+    let go = tools::go()?;
+    let log = log_file("mixed")?;
+    let create = format!("{PARTITIONS}");
+    go_run(Command::new(&go).args(["create", bootstrap, TOPIC, &create]), &log)?;
+    let python = |program: &str| -> Result<Command, String> {
+        let mut command = Command::new(tools::python()?);
+        command.arg(tools::root().join("tests/interop/python").join(program)).env("PYTHONDONTWRITEBYTECODE", "1");
+        Ok(command)
+    };
+    let classes = tools::java("tests/interop/java/src", tools::KAFKA_CLIENTS[0], "interop")?;
+    let mut members = vec![
+        Member::start("java", tools::java_command(&classes, "Interop"), bootstrap)?,
+        Member::start("confluent-kafka", python("confluent.py")?, bootstrap)?,
+        Member::start("kafkajs", node(&["interop.js"])?, bootstrap)?,
+        Member::start("aiokafka", python("aio.py")?, bootstrap)?,
+        Member::start("franz-go", Command::new(&go), bootstrap)?,
+    ];
+    for (phase, name) in PHASES.iter().enumerate() {
+        let mut seen = BTreeMap::new();
+        settle(&mut members, &mut seen)?;
+        if !seen.is_empty() {
+            return Err(format!("{} records were read again after a rebalance", seen.len()));
+        }
+        let (from, count) = ((phase * RECORDS).to_string(), RECORDS.to_string());
+        go_run(Command::new(&go).args(["produce", bootstrap, TOPIC, &from, &count]), &log)?;
+        read(&mut members, &mut seen, phase * RECORDS)?;
+        cases.push(Case::passed(&format!("mixed-group {name}")));
+        leave(&mut members.remove(0))?;
+    }
+    Ok(())
+}
+
+fn go_run(command: &mut Command, log: &std::path::Path) -> Result<(), String> {
+    let finished = run(command, Duration::from_secs(30), log)?;
+    if finished.code == Some(0) { Ok(()) } else { Err(format!("the producer failed; {}", log.display())) }
+}
+
+/// Waits until the shares of all members together are the topic, each partition once, for a second and a half.
+fn settle(members: &mut [Member], seen: &mut BTreeMap<usize, Vec<&'static str>>) -> Result<(), String> {
+    let (end, mut since) = (Instant::now() + Duration::from_secs(60), None);
+    while Instant::now() < end {
+        members.iter_mut().for_each(|m| m.look(seen));
+        let shares: Vec<usize> = members.iter().flat_map(|m| m.share.iter().copied()).collect();
+        let whole = shares.len() == PARTITIONS && BTreeSet::from_iter(shares) == BTreeSet::from_iter(0..PARTITIONS);
+        let fair = members.iter().all(|m| m.share.len() >= PARTITIONS / members.len());
+        since = if whole && fair { since.or_else(|| Some(Instant::now())) } else { None };
+        if since.is_some_and(|s| s.elapsed() > Duration::from_millis(1500)) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let shares: Vec<String> = members.iter().map(|m| format!("{} {:?}", m.name, m.share)).collect();
+    Err(format!("the shares did not settle within 60 s: {}", shares.join(", ")))
+}
+
+/// Waits until every value of the phase was read, and a little longer for doubles.
+fn read(members: &mut [Member], seen: &mut BTreeMap<usize, Vec<&'static str>>, from: usize) -> Result<(), String> {
+    let end = Instant::now() + Duration::from_secs(20);
+    while seen.len() < RECORDS && Instant::now() < end {
+        members.iter_mut().for_each(|m| m.look(seen));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    members.iter_mut().for_each(|m| m.look(seen));
+    let lost: Vec<usize> = (from..from + RECORDS).filter(|v| !seen.contains_key(v)).collect();
+    let doubled: Vec<_> = seen.iter().filter(|(_, by)| by.len() > 1).collect();
+    if !lost.is_empty() || !doubled.is_empty() {
+        let first = doubled.first();
+        return Err(format!("{} records lost, {} read twice (first {first:?})", lost.len(), doubled.len()));
+    }
+    let idle = members.iter().find(|m| !seen.values().any(|by| by.contains(&m.name)));
+    idle.map_or(Ok(()), |m| Err(format!("{} read nothing", m.name)))
+}
+
+/// Closes its standard input and waits for the word that it has left.
+fn leave(member: &mut Member) -> Result<(), String> {
+    drop(member.stdin.take());
+    let ended = member.program.wait(Duration::from_secs(20));
+    std::thread::sleep(Duration::from_millis(50));
+    member.look(&mut BTreeMap::new());
+    if ended == Some(Some(0)) && member.left { Ok(()) } else { Err(format!("{} does not leave: {ended:?}", member.name)) }
+}
