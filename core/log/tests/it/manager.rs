@@ -143,8 +143,9 @@ fn damaged_checkpoints_and_partitions_do_not_stop_the_others() {
 fn a_thousand_partitions_are_cheap() {
     both(|place| {
         block_on(async {
-            let timed = |what: &str, since: Duration, max: Duration| {
-                let took = place.env.monotonic() - since;
+            // Making a file takes ext4 milliseconds when the machine is busy; in memory only our own work counts.
+            let max = Duration::from_secs(if place.env.fs().is_memory() { 5 } else { 60 });
+            let check = |what: &str, took: Duration| {
                 println!("{what}: {took:?}");
                 assert!(took < max, "{what} took {took:?}");
             };
@@ -156,20 +157,20 @@ fn a_thousand_partitions_are_cheap() {
                     manager.get_or_create(&partition(number), Some(TOPIC_ID), Arc::new(LogConfig::default())).unwrap();
                 append(&log, batch(5, NOW)).unwrap();
             }
-            timed("create and append", start, Duration::from_secs(5));
+            check("create and append", place.env.monotonic() - start);
             drop(manager);
             let manager = open(place);
             let report = manager.load(|_| None).await.unwrap();
-            println!("recovery: {:?}", report.elapsed);
-            assert!(report.logs == 1000 && report.elapsed < Duration::from_secs(5));
+            assert_eq!((report.logs, report.recovered), (1000, 1000));
+            check("recovery", report.elapsed);
             let start = place.env.monotonic();
             manager.close(None).await.unwrap();
-            timed("close", start, Duration::from_secs(5));
+            check("close", place.env.monotonic() - start);
             drop(manager);
             let manager = open(place);
             let report = manager.load(|_| None).await.unwrap();
-            println!("clean: {:?}", report.elapsed);
-            assert!(report.logs == 1000 && report.recovered == 0 && report.elapsed < Duration::from_secs(5));
+            assert_eq!((report.logs, report.recovered), (1000, 0));
+            check("clean restart", report.elapsed);
         });
     });
 }
