@@ -78,11 +78,6 @@ impl Partitions {
     pub(crate) fn of_topic(&self, name: &str) -> Vec<Arc<Partition>> {
         self.maps.read().by_name.get(name).map(|topic| topic.partitions.clone()).unwrap_or_default()
     }
-
-    /// All partitions, for the background work.
-    pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
-        self.maps.read().by_name.values().flat_map(|topic| topic.partitions.iter().cloned()).collect()
-    }
 }
 
 fn pick(topic: &Topic, partition: i32) -> Result<Arc<Partition>, ErrorCode> {

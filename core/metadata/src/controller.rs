@@ -222,6 +222,7 @@ fn new_partition(
         topic_id,
         isr: replicas.clone(),
         leader: replicas.first().copied().unwrap_or(-1),
+        // The schema's defaults are -1, which clients take for "unknown".
         leader_epoch: 0,
         partition_epoch: 0,
         directories: replicas.iter().map(|broker| directories(*broker)).collect(),

@@ -30,6 +30,9 @@ pub struct SnapshotId {
     pub epoch: i32,
 }
 
+/// The snapshot that Apache Kafka's `format` makes since 4.4: what an empty log is begun with.
+pub(crate) const FORMATTED: SnapshotId = SnapshotId { end_offset: 0, epoch: 0 };
+
 impl fmt::Display for SnapshotId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:020}-{:010}", self.end_offset, self.epoch)
@@ -99,9 +102,8 @@ pub(crate) fn write(env: &Env, path: &Path, batches: &[Bytes], sync: bool) -> Re
     env.fs().write_atomic(path, &batches.concat(), sync).map_err(MetadataError::io("write", path))
 }
 
-/// Reads a snapshot: the state, and what Raft keeps.
-pub(crate) fn read(env: &Env, dir: &Path, id: SnapshotId) -> Result<(Replayer, KRaft), MetadataError> {
-    let path = &id.path(dir);
+/// Reads a snapshot file: the state, and what Raft keeps.
+pub(crate) fn read(env: &Env, path: &Path, id: SnapshotId) -> Result<(Replayer, KRaft), MetadataError> {
     let bytes = Bytes::from(env.fs().read(path).map_err(MetadataError::io("read", path))?);
     let mut replayer = Replayer::at(id.end_offset - 1, id.epoch);
     let mut kraft = KRaft::default();

@@ -12,7 +12,7 @@ use crate::error::MetadataError;
 use crate::image::{METADATA_VERSION_NEW, MetadataImage, Replayer};
 use crate::quorum_state::{self, QuorumState};
 use crate::record::MetadataRecord;
-use crate::snapshot::{self, SnapshotId};
+use crate::snapshot::{self, FORMATTED, SnapshotId};
 use bytes::Bytes;
 use ottla_config::BrokerConfig;
 use ottla_env::Env;
@@ -108,7 +108,7 @@ impl MetadataStore {
         env.fs().create_dir_all(&log_dir).map_err(MetadataError::io("create", &log_dir))?;
         let quorum = QuorumState::read(env, &log_dir.join(quorum_state::FILE))?;
         let log = open_log(env, &log_dir, &options)?;
-        let (mut replayer, mut kraft) = load_snapshot(env, &log_dir, &log)?;
+        let Loaded { mut replayer, mut kraft, formatted } = load_snapshot(env, dir, &log_dir, &log)?;
         let replayed_bytes = replay_log(&log, &mut replayer, &mut kraft)?;
         refuse_other_voters(quorum.as_ref(), &kraft, options.node_id)?;
 
@@ -130,7 +130,7 @@ impl MetadataStore {
         let batch_bytes_max = BATCH_BYTES_MAX.min(log.config().segment_bytes as usize / 2);
         let writer = Mutex::new(writer);
         let store = MetadataStore { env, dir: log_dir, options, log, batch_bytes_max, epoch, writer, image };
-        store.begin_epoch(dir)?;
+        store.begin_epoch(dir, formatted)?;
         Ok(store)
     }
 
@@ -183,8 +183,9 @@ impl MetadataStore {
         Ok(self.log.close(self.options.sync)?)
     }
 
-    /// The first records of an epoch: who leads; the end of a transaction that a crash left open; a new cluster's own.
-    fn begin_epoch(&self, dir: &Path) -> Result<(), MetadataError> {
+    /// The first records of an epoch: who leads; the end of a transaction that a crash left open; a new cluster's own, as
+    /// it was `formatted` or else by our own choice.
+    fn begin_epoch(&self, dir: &Path, formatted: Option<Vec<MetadataRecord>>) -> Result<(), MetadataError> {
         let mut writer = self.writer.lock();
         let offset = self.log.log_end_offset();
         let voters = writer.kraft.voters.clone();
@@ -196,9 +197,15 @@ impl MetadataStore {
             self.append_locked(&mut writer, vec![AbortTransactionRecord { reason, ..Default::default() }.into()])?;
         }
         if writer.replayer.publish().metadata_version().is_none() {
-            self.write_bootstrap_files(dir)?;
+            let first = match formatted {
+                Some(records) => records,
+                None => {
+                    self.write_bootstrap_files(dir)?;
+                    controller::bootstrap()
+                }
+            };
             let mut records = vec![begin_transaction("Bootstrap records")];
-            records.extend(controller::bootstrap());
+            records.extend(first);
             records.push(EndTransactionRecord::default().into());
             self.append_locked(&mut writer, records)?;
         }
@@ -215,8 +222,7 @@ impl MetadataStore {
         let now_ms = self.env.now_ms();
         let batches = snapshot::encode(&replayer.publish(), &KRaft::default(), 0, now_ms, now_ms)?;
         snapshot::write(&self.env, &dir.join(BOOTSTRAP_FILE), &batches, self.options.sync)?;
-        let id = SnapshotId { end_offset: 0, epoch: 0 };
-        snapshot::write(&self.env, &id.path(&self.dir), &batches, self.options.sync)
+        snapshot::write(&self.env, &FORMATTED.path(&self.dir), &batches, self.options.sync)
     }
 
     fn append_locked(
@@ -329,24 +335,30 @@ fn open_log(env: &Env, dir: &Path, options: &StoreOptions) -> Result<Log, Metada
     Ok(Log::open(env, dir, partition, Some(Uuid::METADATA_TOPIC_ID), Arc::new(config), mode)?)
 }
 
-/// The state in the latest snapshot that can be read and that the log can follow.
-fn load_snapshot(env: &Env, dir: &Path, log: &Log) -> Result<(Replayer, KRaft), MetadataError> {
+/// What the files besides the log say.
+#[derive(Default)]
+struct Loaded {
+    /// The state in the latest snapshot.
+    replayer: Replayer,
+    kraft: KRaft,
+    /// What the cluster was formatted with, if that is still to be written to the log.
+    formatted: Option<Vec<MetadataRecord>>,
+}
+
+/// Loads the latest snapshot that can be read and that the log can follow.
+fn load_snapshot(env: &Env, dir: &Path, log_dir: &Path, log: &Log) -> Result<Loaded, MetadataError> {
     let mut failed = None;
-    for id in snapshot::list(env, dir)? {
-        if id.end_offset < log.log_start_offset() {
+    for id in snapshot::list(env, log_dir)? {
+        if id.end_offset < log.log_start_offset() || id == FORMATTED {
             break;
         }
-        // The snapshot at offset 0 holds what an empty log will be begun with; the log itself repeats it.
-        if id.end_offset == 0 && log.log_end_offset() > 0 {
-            continue;
-        }
-        match snapshot::read(env, dir, id) {
+        match snapshot::read(env, &id.path(log_dir), id) {
             Ok((replayer, kraft)) => {
                 if id.end_offset > log.log_end_offset() {
                     tracing::warn!(%id, log_end_offset = log.log_end_offset(), "the metadata log ends before its snapshot");
                     log.truncate_fully_and_start_at(id.end_offset)?;
                 }
-                return Ok((replayer, kraft));
+                return Ok(Loaded { replayer, kraft, formatted: None });
             }
             Err(error @ MetadataError::Damaged { .. }) => {
                 tracing::warn!(%error, "passing over a metadata snapshot");
@@ -356,12 +368,30 @@ fn load_snapshot(env: &Env, dir: &Path, log: &Log) -> Result<(Replayer, KRaft), 
         }
     }
     match failed {
-        Some(error) if log.log_start_offset() > 0 => Err(error),
-        _ if log.log_start_offset() > 0 => {
+        _ if log.log_start_offset() == 0 => load_formatted(env, dir, log_dir, log.log_end_offset() == 0),
+        Some(error) => Err(error),
+        None => {
             let reason = format!("the log begins at offset {}, and no snapshot goes that far", log.log_start_offset());
-            Err(MetadataError::damaged(dir, reason))
+            Err(MetadataError::damaged(log_dir, reason))
         }
-        _ => Ok((Replayer::default(), KRaft::default())),
+    }
+}
+
+/// A log that has all records from the first one: what formatting left matters only before that one is written, apart
+/// from the voters, which the log does not repeat.
+fn load_formatted(env: &Env, dir: &Path, log_dir: &Path, is_empty: bool) -> Result<Loaded, MetadataError> {
+    let paths = [FORMATTED.path(log_dir), dir.join(BOOTSTRAP_FILE)];
+    let Some(path) = paths.iter().find(|path| env.fs().exists(path)) else { return Ok(Loaded::default()) };
+    match snapshot::read(env, path, FORMATTED) {
+        Ok((mut replayer, kraft)) => {
+            let formatted = is_empty.then(|| replayer.publish().to_records());
+            Ok(Loaded { kraft, formatted, ..Loaded::default() })
+        }
+        Err(error @ MetadataError::Damaged { .. }) if !is_empty => {
+            tracing::warn!(%error, "passing over what the cluster was formatted with");
+            Ok(Loaded::default())
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) async fn send_frame(socket: &TcpStream, content: Records) -> io::Resu
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a frame above 2 GiB cannot be sent"))?;
     let mut queue: VecDeque<Chunk> = VecDeque::with_capacity(content.chunks().len() + 1);
     queue.push_back(Chunk::Bytes(Bytes::copy_from_slice(&length.to_be_bytes())));
-    queue.extend(content.into_chunks().into_iter().filter(|chunk| chunk.len() > 0));
+    queue.extend(content.into_chunks().into_iter().filter(|chunk| !chunk.is_empty()));
     while let Some(front) = queue.front() {
         match front {
             Chunk::Bytes(_) => send_bytes(socket, &mut queue).await?,

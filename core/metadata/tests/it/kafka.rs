@@ -65,6 +65,21 @@ fn goes_on_from_there_and_survives_a_snapshot() {
     assert_eq!(open(&env).image().to_records(), records);
 }
 
+/// Formatted and never started: the features are Kafka's choice, not ours, and stay so after the next start.
+#[test]
+fn opens_a_formatted_directory() {
+    for name in ["__cluster_metadata-0/00000000000000000000-0000000000.checkpoint", "bootstrap.checkpoint"] {
+        let env = Env::memory();
+        env.fs().create_dir_all(Path::new(LOG_DIR)).unwrap();
+        env.fs().write_atomic(&Path::new(DIR).join(name), FILES[0].1, false).unwrap();
+        for _ in 0..3 {
+            let image = open(&env).image();
+            assert_eq!(image.metadata_version(), Some(33), "{name}");
+            assert_eq!(image.features().len(), 6);
+        }
+    }
+}
+
 #[test]
 fn refuses_the_directory_of_another_node() {
     let options = ottla_metadata::StoreOptions { node_id: 2, ..options() };
