@@ -125,7 +125,10 @@ fn parse_one(key: &str, item: &str, map: &ProtocolMap, controllers: &[String]) -
     let port = port.parse().map_err(|_| ConfigError::value(key, item, "Expected a port from 0 to 65535"))?;
     let name = name.to_uppercase();
     let protocol = protocol_of(&name, map, controllers).ok_or_else(|| {
-        let expected = format!("No security protocol for listener {name}; add {name}:PLAINTEXT (or another) to listener.security.protocol.map");
+        let expected = format!(
+            "No security protocol for listener {name}; add {name}:PLAINTEXT (or another) to \
+             listener.security.protocol.map"
+        );
         ConfigError::value(key, item, expected)
     })?;
     Ok(Listener { name, protocol, host: host.to_owned(), port })

@@ -60,7 +60,8 @@ fn kafkas_own_server_properties() {
         warnings,
         [
             "controller.quorum.bootstrap.servers has no effect: Ottla's controller runs inside the broker and needs no quorum",
-            "Listener CONTROLLER://:9093 belongs to the controller; Ottla's controller runs inside the broker, so it is not opened",
+            "Listener CONTROLLER://:9093 belongs to the controller; Ottla's controller runs inside the broker, so \
+             it is not opened",
         ]
     );
     assert_eq!(config.listeners.len(), 1);
@@ -89,7 +90,8 @@ fn listeners_that_cannot_be_used() {
     );
     fails(
         "listeners=FOO://:9092",
-        "Invalid value FOO://:9092 for configuration listeners: No security protocol for listener FOO; add FOO:PLAINTEXT (or another) to listener.security.protocol.map",
+        "Invalid value FOO://:9092 for configuration listeners: No security protocol for listener FOO; add \
+         FOO:PLAINTEXT (or another) to listener.security.protocol.map",
     );
     fails(
         "listeners=PLAINTEXT://:99999",
@@ -111,15 +113,18 @@ fn listeners_that_cannot_be_used() {
     );
     fails(
         "listeners=PLAINTEXT://0.0.0.0:9092",
-        "Invalid value PLAINTEXT://0.0.0.0:9092 for configuration listeners: Clients cannot connect to 0.0.0.0; set advertised.listeners to an address they can reach",
+        "Invalid value PLAINTEXT://0.0.0.0:9092 for configuration listeners: Clients cannot connect to 0.0.0.0; \
+         set advertised.listeners to an address they can reach",
     );
     fails(
         "advertised.listeners=PLAINTEXT://0.0.0.0:9092",
-        "Invalid value PLAINTEXT://0.0.0.0:9092 for configuration advertised.listeners: advertised.listeners cannot use the nonroutable meta-address 0.0.0.0; use an address clients can reach",
+        "Invalid value PLAINTEXT://0.0.0.0:9092 for configuration advertised.listeners: advertised.listeners \
+         cannot use the nonroutable meta-address 0.0.0.0; use an address clients can reach",
     );
     fails(
         "listeners=SSL://:9092",
-        "Invalid value SSL://:9092 for configuration listeners: Listener SSL is SSL, which this version of Ottla does not serve; use PLAINTEXT",
+        "Invalid value SSL://:9092 for configuration listeners: Listener SSL is SSL, which this version of Ottla \
+         does not serve; use PLAINTEXT",
     );
     fails(
         "advertised.listeners=OTHER://h:1\nlistener.security.protocol.map=OTHER:PLAINTEXT",
@@ -149,12 +154,14 @@ fn warnings_and_bad_values() {
     );
     fails(
         "compression.type=lzma",
-        "Invalid value lzma for configuration compression.type: String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer",
+        "Invalid value lzma for configuration compression.type: String must be one of: uncompressed, zstd, lz4, \
+         snappy, gzip, producer",
     );
     fails("node.id=1\nbroker.id=2", "You must set `node.id` to the same value as `broker.id`, but they are 1 and 2.");
     fails(
         "process.roles=broker",
-        "Invalid value broker for configuration process.roles: Joining the controllers of an Apache Kafka cluster does not work yet; leave process.roles unset or set broker,controller",
+        "Invalid value broker for configuration process.roles: Joining the controllers of an Apache Kafka cluster \
+         does not work yet; leave process.roles unset or set broker,controller",
     );
     fails(
         "log.retention.ms=0",
