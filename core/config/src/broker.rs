@@ -25,10 +25,10 @@ table! {
     "broker.rack" String null Any, Medium ReadOnly Implemented "Rack of this broker, for replica placement and fetching from the nearest replica.";
     "broker.session.timeout.ms" Int "9000" Any, Medium ReadOnly Ignored "A broker silent for this long is fenced.";
     "client.quota.callback.class" Class null Any, Low ReadOnly Ignored "Class that computes client quotas.";
-    "compression.gzip.level" Int "-1" GzipLevel, Medium ClusterWide Ignored "Level used when the broker itself compresses with gzip; -1 is the library's own.";
-    "compression.lz4.level" Int "9" Between(1, 17), Medium ClusterWide Ignored "Level used when the broker itself compresses with lz4.";
+    "compression.gzip.level" Int "-1" GzipLevel, Medium ClusterWide Implemented "Level used when the broker itself compresses with gzip; -1 is the library's own.";
+    "compression.lz4.level" Int "9" Between(1, 17), Medium ClusterWide Implemented "Level used when the broker itself compresses with lz4.";
     "compression.type" String "producer" OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), High ClusterWide Implemented "Codec stored on disk; producer keeps what the producer sent.";
-    "compression.zstd.level" Int "3" Between(-131072, 22), Medium ClusterWide Ignored "Level used when the broker itself compresses with zstd.";
+    "compression.zstd.level" Int "3" Between(-131072, 22), Medium ClusterWide Implemented "Level used when the broker itself compresses with zstd.";
     "config.providers" List "" List, Low ClusterWide Ignored "Names of providers that fill placeholders in config values.";
     "connection.failed.authentication.delay.ms" Int "100" AtLeast(0), Low ReadOnly Ignored "A connection that failed authentication is closed after this delay.";
     "connections.max.idle.ms" Long "600000" Any, Medium ReadOnly Implemented "A connection idle for this long is closed.";
@@ -196,7 +196,7 @@ table! {
     "max.connections.per.ip.overrides" String "" Any, Medium ClusterWide Ignored "Other limits for some addresses, host:count each.";
     "max.decompressed.message.bytes" Int "2147483639" Between(1, 2147483639), Medium ClusterWide Ignored "Largest record after decompression, bytes.";
     "max.incremental.fetch.session.cache.slots" Int "1000" AtLeast(0), Medium ReadOnly Implemented "Most incremental fetch sessions kept.";
-    "max.request.partition.size.limit" Int "2000" AtLeast(1), Medium ReadOnly Implemented "Most partitions described in one DescribeTopicPartitions response.";
+    "max.request.partition.size.limit" Int "2000" AtLeast(1), Medium ReadOnly Ignored "Most partitions described in one DescribeTopicPartitions response.";
     "message.max.bytes" Int "1048588" AtLeast(0), High ClusterWide Implemented "Largest record batch accepted, bytes.";
     "metadata.log.dir" String null Any, High ReadOnly Implemented "Directory of the metadata log; the first log directory when unset.";
     "metadata.log.max.record.bytes.between.snapshots" Long "20971520" AtLeast(1), High ReadOnly Implemented "Bytes of metadata records after which a snapshot is written.";
@@ -210,7 +210,7 @@ table! {
     "metrics.num.samples" Int "2" AtLeast(1), Low ReadOnly Ignored "Samples kept per metric.";
     "metrics.recording.level" String "INFO" Any, Low ReadOnly Ignored "Finest level of metrics recorded.";
     "metrics.sample.window.ms" Long "30000" AtLeast(1), Low ReadOnly Ignored "Length of one metrics sample.";
-    "min.insync.replicas" Int "1" AtLeast(1), High ClusterWide Implemented "Replicas that must have a record before acks=all succeeds.";
+    "min.insync.replicas" Int "1" AtLeast(1), High ClusterWide Ignored "Replicas that must have a record before acks=all succeeds.";
     "node.id" Int required AtLeast(0), High ReadOnly Implemented "Id of this node, unique in the cluster.";
     "num.io.threads" Int "8" AtLeast(1), High ClusterWide Ignored "Threads that process requests.";
     "num.network.threads" Int "3" AtLeast(1), High ClusterWide Ignored "Threads that read and write sockets, per listener.";

@@ -11,10 +11,10 @@ table! {
     /// The rows, sorted by name.
     ROWS;
     "cleanup.policy" List "delete" ListOf(&["compact", "delete"]), Medium PerTopic Implemented "What happens to old segments: delete, compact, both, or nothing when empty.";
-    "compression.gzip.level" Int "-1" GzipLevel, Medium PerTopic Ignored "Level used when the broker itself compresses with gzip; -1 is the library's own.";
-    "compression.lz4.level" Int "9" Between(1, 17), Medium PerTopic Ignored "Level used when the broker itself compresses with lz4.";
+    "compression.gzip.level" Int "-1" GzipLevel, Medium PerTopic Implemented "Level used when the broker itself compresses with gzip; -1 is the library's own.";
+    "compression.lz4.level" Int "9" Between(1, 17), Medium PerTopic Implemented "Level used when the broker itself compresses with lz4.";
     "compression.type" String "producer" OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), Medium PerTopic Implemented "Codec stored on disk; producer keeps what the producer sent.";
-    "compression.zstd.level" Int "3" Between(-131072, 22), Medium PerTopic Ignored "Level used when the broker itself compresses with zstd.";
+    "compression.zstd.level" Int "3" Between(-131072, 22), Medium PerTopic Implemented "Level used when the broker itself compresses with zstd.";
     "delete.retention.ms" Long "86400000" AtLeast(0), Medium PerTopic Ignored "How long tombstones stay readable after compaction.";
     "errors.deadletterqueue.group.enable" Boolean "false" Any, Medium PerTopic Ignored "Let share groups use this topic for dead letters.";
     "file.delete.delay.ms" Long "60000" AtLeast(0), Medium PerTopic Implemented "Delay before a deleted segment's files leave the disk.";
@@ -34,7 +34,7 @@ table! {
     "message.timestamp.type" String "CreateTime" OneOf(&["CreateTime", "LogAppendTime"]), Medium PerTopic Implemented "CreateTime keeps the producer's timestamp, LogAppendTime sets the broker's.";
     "min.cleanable.dirty.ratio" Double "0.5" BetweenF(0.0, 1.0), Medium PerTopic Ignored "Dirty share of the log from which it is compacted.";
     "min.compaction.lag.ms" Long "0" AtLeast(0), Medium PerTopic Ignored "Shortest time a record stays uncompacted.";
-    "min.insync.replicas" Int "1" AtLeast(1), Medium PerTopic Implemented "Replicas that must have a record before acks=all succeeds.";
+    "min.insync.replicas" Int "1" AtLeast(1), Medium PerTopic Ignored "Replicas that must have a record before acks=all succeeds.";
     "preallocate" Boolean "false" Any, Medium PerTopic Ignored "Reserve a new segment's full size at once.";
     "remote.copy.lag.bytes" Long "-1" AtLeast(-1), Medium PerTopic Ignored "Bytes behind the log end from which a segment is copied to remote storage.";
     "remote.copy.lag.ms" Long "0" AtLeast(-1), Medium PerTopic Ignored "Age from which a segment is copied to remote storage.";
