@@ -9,7 +9,7 @@ mod shard;
 use crate::node::Node;
 use crate::topics::OFFSETS_TOPIC;
 use ottla_config::BrokerConfig;
-use ottla_coordinator::group::{Event, GroupConfig, GroupShard, Reply};
+use ottla_coordinator::group::{Event, GroupConfig, GroupShard, Now, Reply};
 use ottla_coordinator::{Ticket, partition_for};
 use ottla_env::{Env, Task};
 use ottla_model::ErrorCode;
@@ -37,7 +37,7 @@ pub(crate) struct Groups {
     /// Guards the handle of the task that serves the deadlines.
     timer: Mutex<Option<Task>>,
     wake: Arc<Notify>,
-    /// What the timer sleeps until, milliseconds; `i64::MAX` while it looks at the shards, so that a deadline that is
+    /// What the timer sleeps until, milliseconds of the steady clock; `i64::MAX` while it looks at the shards, so that a deadline that is
     /// set meanwhile wakes it again.
     sleeps_until_ms: AtomicI64,
 }
@@ -187,6 +187,12 @@ impl Groups {
         }
     }
 
+    /// Sessions are measured by a clock that does not jump, so that a correction of the time loses no member.
+    fn now(&self) -> Now {
+        let steady_ms = i64::try_from(self.env.monotonic().as_millis()).unwrap_or(i64::MAX);
+        Now { steady_ms, wall_ms: self.env.now_ms() }
+    }
+
     fn shard(&self, group_id: &str) -> Result<Arc<Shard>, ErrorCode> {
         let partition = self.partition_of(group_id)?;
         self.shards.read().get(partition).cloned().ok_or(ErrorCode::NotCoordinator)
@@ -206,15 +212,15 @@ impl Groups {
         if shards.iter().any(|shard| !shard.is_loaded()) {
             self.load_shards(node).await;
         }
-        let now_ms = self.env.now_ms();
+        let now = self.now();
         let shards = self.shards.read().clone();
         let mut next_ms: Option<i64> = None;
-        for deadline_ms in shards.iter().filter_map(|shard| shard.tick(node, now_ms)) {
+        for deadline_ms in shards.iter().filter_map(|shard| shard.tick(node, now)) {
             next_ms = Some(next_ms.map_or(deadline_ms, |next_ms| next_ms.min(deadline_ms)));
         }
         self.sleeps_until_ms.store(next_ms.unwrap_or(i64::MAX), Ordering::SeqCst);
         let wait = match next_ms {
-            Some(next_ms) => Duration::from_millis(u64::try_from(next_ms - now_ms).unwrap_or(0)),
+            Some(next_ms) => Duration::from_millis(u64::try_from(next_ms - now.steady_ms).unwrap_or(0)),
             None => TIMER_ROUND_MAX,
         };
         match shards.iter().all(|shard| shard.is_loaded()) {

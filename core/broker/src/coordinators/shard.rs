@@ -4,7 +4,7 @@ use crate::node::Node;
 use crate::partition::Partition;
 use bytes::Bytes;
 use ottla_coordinator::Ticket;
-use ottla_coordinator::group::{CoordinatorRecord, Event, GroupConfig, GroupShard, Reply, Step};
+use ottla_coordinator::group::{CoordinatorRecord, Event, GroupConfig, GroupShard, Now, Reply, Step};
 use ottla_log::AppendOrigin;
 use ottla_model::ErrorCode;
 use ottla_model::record_batch::control::EndTxnMarker;
@@ -54,7 +54,7 @@ impl Shard {
         if !std::mem::replace(&mut state.is_started, true)
             && let Some(machine) = &mut state.machine
         {
-            let step = machine.loaded(node.env.now_ms());
+            let step = machine.loaded(node.groups.now());
             self.finish(node, &mut state, step);
         }
     }
@@ -80,7 +80,7 @@ impl Shard {
         let ticket = Ticket(state.next_ticket);
         let (sender, receiver) = oneshot::channel();
         state.waiting.insert(ticket, sender);
-        let step = machine.step(node.env.now_ms(), event(ticket));
+        let step = machine.step(node.groups.now(), event(ticket));
         self.finish(node, state, step);
         Ok(receiver)
     }
@@ -89,17 +89,17 @@ impl Shard {
     pub(crate) fn notify(&self, node: &Node, event: Event) {
         let mut state = self.state.lock();
         if let Some(machine) = &mut state.machine {
-            let step = machine.step(node.env.now_ms(), event);
+            let step = machine.step(node.groups.now(), event);
             self.finish(node, &mut state, step);
         }
     }
 
-    /// Serves what is due at `now_ms`; returns the next deadline.
-    pub(crate) fn tick(&self, node: &Node, now_ms: i64) -> Option<i64> {
+    /// Serves what is due at `now`; returns the next deadline.
+    pub(crate) fn tick(&self, node: &Node, now: Now) -> Option<i64> {
         let mut state = self.state.lock();
         let machine = state.machine.as_mut()?;
-        if machine.next_deadline().is_some_and(|deadline_ms| deadline_ms <= now_ms) {
-            let step = machine.step(now_ms, Event::Tick);
+        if machine.next_deadline().is_some_and(|deadline_ms| deadline_ms <= now.steady_ms) {
+            let step = machine.step(now, Event::Tick);
             self.finish(node, &mut state, step);
         }
         state.machine.as_ref()?.next_deadline()

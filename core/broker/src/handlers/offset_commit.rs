@@ -61,13 +61,16 @@ pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<OffsetCommitReq
     OffsetCommitResponse { topics: response, ..Default::default() }.into()
 }
 
-/// Resolves a topic's name; says for each partition whether it exists.
+/// Resolves a topic's name, or id; says for each partition whether it exists.
 fn check(node: &Node, by_id: bool, topic: &mut OffsetCommitRequestTopic) -> Vec<ErrorCode> {
     if by_id {
         match node.partitions.name_of(topic.topic_id) {
             Some(name) => topic.name = name.into(),
             None => return vec![ErrorCode::UnknownTopicId; topic.partitions.len()],
         }
+    } else if let Some((_, id)) = node.partitions.topic(&topic.name) {
+        // As Kafka does: the record says which incarnation of the name is meant.
+        topic.topic_id = id;
     }
     let exists = |partition: &OffsetCommitRequestPartition| {
         node.partitions.by_name(&topic.name, partition.partition_index).err().unwrap_or(ErrorCode::None)

@@ -13,7 +13,7 @@ use ottla_model::ErrorCode;
 use super::image::{GroupImage, MemberImage};
 use super::member::Member;
 use super::shard::{Cx, TimerKey};
-use super::step::{Reply, join_error, sync_error};
+use super::step::{Now, Reply, join_error, sync_error};
 
 /// The protocol type of ordinary consumers, whose subscriptions the coordinator can read.
 const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
@@ -83,12 +83,12 @@ pub(crate) struct ClassicGroup {
 }
 
 impl ClassicGroup {
-    pub(crate) fn new(id: Arc<str>, now_ms: i64) -> Self {
+    pub(crate) fn new(id: Arc<str>, wall_ms: i64) -> Self {
         Self {
             id,
             state: GroupState::Empty,
             was_empty: false,
-            state_timestamp_ms: Some(now_ms),
+            state_timestamp_ms: Some(wall_ms),
             protocol_type: None,
             protocol: None,
             generation: 0,
@@ -148,10 +148,10 @@ impl ClassicGroup {
         self.leader.as_deref() == Some(member_id)
     }
 
-    pub(crate) fn transition_to(&mut self, state: GroupState, now_ms: i64) {
+    pub(crate) fn transition_to(&mut self, state: GroupState, now: Now) {
         self.was_empty = self.state == GroupState::Empty;
         self.state = state;
-        self.state_timestamp_ms = Some(now_ms);
+        self.state_timestamp_ms = Some(now.wall_ms);
     }
 
     /// Adds a member; the first one gives the group its protocol type, and leads it.
@@ -265,7 +265,7 @@ impl ClassicGroup {
 
     pub(crate) fn expire_in(&self, cx: &mut Cx<'_>, member_id: &Arc<str>, timeout_ms: i64) {
         let key = TimerKey::Session(self.id.clone(), member_id.clone());
-        cx.timers.schedule(key, cx.now_ms.saturating_add(timeout_ms));
+        cx.timers.schedule(key, cx.now.steady_ms.saturating_add(timeout_ms));
     }
 
     pub(crate) fn uses_consumer_protocol(&self) -> bool {

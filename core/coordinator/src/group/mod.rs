@@ -27,4 +27,4 @@ pub use config::GroupConfig;
 pub use image::{GroupImage, MemberImage, OffsetImage};
 pub use records::{CoordinatorRecord, RecordError};
 pub use shard::GroupShard;
-pub use step::{Event, JoinContext, Reply, Step, append_error};
+pub use step::{Event, JoinContext, Now, Reply, Step, append_error};

@@ -21,7 +21,7 @@ use super::classic::{ClassicGroup, GroupState};
 use super::image::{Committed, OffsetImage};
 use super::records::CoordinatorRecord;
 use super::shard::Cx;
-use super::step::Step;
+use super::step::{Now, Step};
 
 /// From this version on GROUP_ID_NOT_FOUND is a possible answer to a commit.
 const GROUP_ID_NOT_FOUND_VERSION: i16 = 9;
@@ -31,7 +31,7 @@ const NO_OFFSET: i64 = -1;
 impl GroupShard {
     pub(crate) fn commit_offsets(
         &mut self,
-        now_ms: i64,
+        now: Now,
         step: &mut Step,
         api_version: i16,
         request: &OffsetCommitRequest,
@@ -39,7 +39,7 @@ impl GroupShard {
         let refusal = self.validate_commit(api_version, request).err();
         let group_id: Arc<str> = (&request.group_id).into();
         let expire_timestamp_ms =
-            (request.retention_time_ms != -1).then(|| now_ms.saturating_add(request.retention_time_ms));
+            (request.retention_time_ms != -1).then(|| now.wall_ms.saturating_add(request.retention_time_ms));
         let mut commit = |topic: &Arc<str>, topic_id: Uuid, partition: &OffsetCommitRequestPartition| {
             let metadata = partition.committed_metadata.as_deref().unwrap_or_default();
             let error = match refusal {
@@ -59,7 +59,7 @@ impl GroupShard {
                         offset: partition.committed_offset,
                         leader_epoch: partition.committed_leader_epoch,
                         metadata: metadata.into(),
-                        commit_timestamp_ms: now_ms,
+                        commit_timestamp_ms: now.wall_ms,
                         expire_timestamp_ms,
                         topic_id,
                     }),
@@ -86,12 +86,12 @@ impl GroupShard {
             match groups.get_mut(&group_id) {
                 // A commit of a member says as much as a heartbeat.
                 Some(group) if matches!(group.state, GroupState::Stable | GroupState::PreparingRebalance) => {
-                    group.touch(&mut Cx { now_ms, config, timers, step }, &request.member_id);
+                    group.touch(&mut Cx { now, config, timers, step }, &request.member_id);
                 }
                 Some(_) => {}
                 // A group without members, that only stores offsets.
                 None if !step.records.is_empty() => {
-                    groups.insert(group_id.clone(), ClassicGroup::new(group_id, now_ms));
+                    groups.insert(group_id.clone(), ClassicGroup::new(group_id, now.wall_ms));
                 }
                 None => {}
             }
@@ -227,13 +227,13 @@ impl GroupShard {
     }
 
     /// Drops offsets that nobody has needed for `offsets.retention.minutes`, and groups that have nothing left.
-    pub(crate) fn expire_offsets(&mut self, now_ms: i64, step: &mut Step) {
+    pub(crate) fn expire_offsets(&mut self, wall_ms: i64, step: &mut Step) {
         let mut unused = Vec::new();
         for (group_id, group) in &self.groups {
             let mut all_expired = !self.image.has_open_transaction(group_id);
             for (topic, partitions) in self.image.offsets.get(group_id).into_iter().flatten() {
                 for (&partition, committed) in partitions {
-                    if self.is_expired(now_ms, group, topic, committed)
+                    if self.is_expired(wall_ms, group, topic, committed)
                         && !self.image.has_pending_offset(group_id, topic, partition)
                     {
                         step.records.push(tombstone(group_id, topic, partition));
@@ -251,7 +251,7 @@ impl GroupShard {
         }
     }
 
-    fn is_expired(&self, now_ms: i64, group: &ClassicGroup, topic: &str, committed: &Committed) -> bool {
+    fn is_expired(&self, wall_ms: i64, group: &ClassicGroup, topic: &str, committed: &Committed) -> bool {
         let committed_ms = committed.value.commit_timestamp_ms;
         let unused_since_ms = match (&group.protocol_type, group.state) {
             // No member has ever been here.
@@ -264,8 +264,8 @@ impl GroupShard {
             return false;
         }
         match committed.value.expire_timestamp_ms {
-            Some(expire_ms) => now_ms >= expire_ms,
-            None => now_ms.saturating_sub(unused_since_ms) >= self.config.offsets_retention_ms,
+            Some(expire_ms) => wall_ms >= expire_ms,
+            None => wall_ms.saturating_sub(unused_since_ms) >= self.config.offsets_retention_ms,
         }
     }
 }

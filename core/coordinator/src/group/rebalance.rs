@@ -32,7 +32,7 @@ impl ClassicGroup {
         cx.timers.cancel(&TimerKey::Sync(self.id.clone()));
 
         let is_initial = self.state == GroupState::Empty;
-        self.transition_to(GroupState::PreparingRebalance, cx.now_ms);
+        self.transition_to(GroupState::PreparingRebalance, cx.now);
         if !is_initial {
             if self.has_all_members_joined() {
                 self.complete_join(cx);
@@ -78,7 +78,7 @@ impl ClassicGroup {
     }
 
     fn schedule_join(&self, cx: &mut Cx<'_>, delay_ms: i64) {
-        cx.timers.schedule(TimerKey::Join(self.id.clone()), cx.now_ms.saturating_add(delay_ms));
+        cx.timers.schedule(TimerKey::Join(self.id.clone()), cx.now.steady_ms.saturating_add(delay_ms));
     }
 
     /// Ends the join phase: who is there makes up the next generation. Dynamic members that did not come are out;
@@ -102,12 +102,12 @@ impl ClassicGroup {
         self.subscribed_topics = self.compute_subscribed_topics();
         self.pending_sync.clear();
         if self.members.is_empty() {
-            self.transition_to(GroupState::Empty, cx.now_ms);
+            self.transition_to(GroupState::Empty, cx.now);
             let value = Some(self.to_image());
             cx.write(CoordinatorRecord::GroupMetadata { group: self.id.clone(), value });
             return;
         }
-        self.transition_to(GroupState::CompletingRebalance, cx.now_ms);
+        self.transition_to(GroupState::CompletingRebalance, cx.now);
         tracing::info!(
             group = &*self.id,
             generation = self.generation,
@@ -118,7 +118,7 @@ impl ClassicGroup {
             self.answer_join(cx, &member_id);
         }
         let timeout_ms = self.rebalance_timeout_ms();
-        cx.timers.schedule(TimerKey::Sync(self.id.clone()), cx.now_ms.saturating_add(timeout_ms));
+        cx.timers.schedule(TimerKey::Sync(self.id.clone()), cx.now.steady_ms.saturating_add(timeout_ms));
     }
 
     fn answer_join(&mut self, cx: &mut Cx<'_>, member_id: &Arc<str>) {

@@ -11,7 +11,7 @@ use super::classic::{ClassicGroup, GroupState};
 use super::config::GroupConfig;
 use super::image::Image;
 use super::records::CoordinatorRecord;
-use super::step::{Event, JoinContext, Reply, Step, append_error, join_error, sync_error};
+use super::step::{Event, JoinContext, Now, Reply, Step, append_error, join_error, sync_error};
 use crate::Ticket;
 use crate::timer::Timers;
 
@@ -29,7 +29,7 @@ pub(crate) enum TimerKey {
 
 /// What the rules of one group need from the shard while an event is handled.
 pub(crate) struct Cx<'a> {
-    pub(crate) now_ms: i64,
+    pub(crate) now: Now,
     pub(crate) config: &'a GroupConfig,
     pub(crate) timers: &'a mut Timers<TimerKey>,
     pub(crate) step: &'a mut Step,
@@ -53,7 +53,7 @@ impl Cx<'_> {
 /// append the step's records, `replay` them, and release the step's replies once the append is committed. When an append
 /// fails, [`fail`](Self::fail) ends the shard, and loading starts over.
 ///
-/// Time is what the caller says it is, in milliseconds; it should not run backwards.
+/// Time is what the caller says it is: see [`Now`].
 #[derive(Debug)]
 pub struct GroupShard {
     pub(crate) config: GroupConfig,
@@ -79,16 +79,16 @@ impl GroupShard {
     }
 
     /// The log has been read: members of loaded groups get one session timeout to show up.
-    pub fn loaded(&mut self, now_ms: i64) -> Step {
+    pub fn loaded(&mut self, now: Now) -> Step {
         let mut step = Step::default();
         for (id, image) in &self.image.groups {
             self.groups.insert(id.clone(), ClassicGroup::from_image(id.clone(), image));
         }
         for id in self.image.groups_with_offsets() {
-            self.groups.entry(id.clone()).or_insert_with(|| ClassicGroup::new(id, now_ms));
+            self.groups.entry(id.clone()).or_insert_with(|| ClassicGroup::new(id, now.wall_ms));
         }
         let Self { config, groups, timers, .. } = self;
-        let cx = &mut Cx { now_ms, config, timers, step: &mut step };
+        let cx = &mut Cx { now, config, timers, step: &mut step };
         for group in groups.values_mut() {
             for member_id in group.members.keys() {
                 group.touch(cx, member_id);
@@ -98,18 +98,18 @@ impl GroupShard {
                 group.prepare_rebalance(cx, "the loaded group is larger than group.max.size");
             }
         }
-        timers.schedule(TimerKey::Expiration, now_ms.saturating_add(config.offsets_retention_check_interval_ms));
+        timers.schedule(TimerKey::Expiration, now.steady_ms.saturating_add(config.offsets_retention_check_interval_ms));
         step
     }
 
     /// Handles one event. See the type for what the caller does with the result.
-    pub fn step(&mut self, now_ms: i64, event: Event) -> Step {
+    pub fn step(&mut self, now: Now, event: Event) -> Step {
         let mut step = Step::default();
         match event {
             Event::JoinGroup { ticket, context, request } => {
-                self.join_group(now_ms, &mut step, ticket, &context, &request);
+                self.join_group(now, &mut step, ticket, &context, &request);
             }
-            Event::SyncGroup { ticket, request } => match self.group_cx(now_ms, &mut step, &request.group_id) {
+            Event::SyncGroup { ticket, request } => match self.group_cx(now, &mut step, &request.group_id) {
                 (Some(group), mut cx) => group.sync(&mut cx, ticket, &request),
                 (None, mut cx) => {
                     let error = group_error(&request.group_id);
@@ -117,7 +117,7 @@ impl GroupShard {
                 }
             },
             Event::Heartbeat { ticket, request } => {
-                let (group, mut cx) = self.group_cx(now_ms, &mut step, &request.group_id);
+                let (group, mut cx) = self.group_cx(now, &mut step, &request.group_id);
                 let error = match group {
                     Some(group) => group.heartbeat(&mut cx, &request),
                     None => group_error(&request.group_id),
@@ -126,12 +126,12 @@ impl GroupShard {
                 cx.reply(ticket, Reply::Heartbeat(reply));
             }
             Event::LeaveGroup { ticket, api_version, request } => {
-                let (group, mut cx) = self.group_cx(now_ms, &mut step, &request.group_id);
+                let (group, mut cx) = self.group_cx(now, &mut step, &request.group_id);
                 let reply = super::leave::leave_group(group, &mut cx, api_version, &request);
                 cx.reply(ticket, Reply::Leave(reply));
             }
             Event::OffsetCommit { ticket, api_version, request } => {
-                let reply = self.commit_offsets(now_ms, &mut step, api_version, &request);
+                let reply = self.commit_offsets(now, &mut step, api_version, &request);
                 step.replies.push((ticket, Reply::OffsetCommit(reply)));
             }
             Event::OffsetDelete { ticket, request } => {
@@ -143,12 +143,12 @@ impl GroupShard {
                 step.replies.push((ticket, Reply::DeleteGroups(reply)));
             }
             Event::TopicDeleted(topic) => self.topic_deleted(&mut step, &topic),
-            Event::Tick => self.tick(now_ms, &mut step),
+            Event::Tick => self.tick(now, &mut step),
         }
         step
     }
 
-    /// When the next [`Event::Tick`] is due, milliseconds; it may get earlier with every step.
+    /// When the next [`Event::Tick`] is due, on the steady clock; it may get earlier with every step.
     pub fn next_deadline(&self) -> Option<i64> {
         self.timers.next_deadline()
     }
@@ -181,17 +181,17 @@ impl GroupShard {
 
     fn group_cx<'a>(
         &'a mut self,
-        now_ms: i64,
+        now: Now,
         step: &'a mut Step,
         group_id: &str,
     ) -> (Option<&'a mut ClassicGroup>, Cx<'a>) {
         let Self { config, groups, timers, .. } = self;
-        (groups.get_mut(group_id), Cx { now_ms, config, timers, step })
+        (groups.get_mut(group_id), Cx { now, config, timers, step })
     }
 
     fn join_group(
         &mut self,
-        now_ms: i64,
+        now: Now,
         step: &mut Step,
         ticket: Ticket,
         context: &JoinContext,
@@ -214,9 +214,9 @@ impl GroupShard {
         }
         let id: Arc<str> = (&request.group_id).into();
         let Self { config, groups, timers, .. } = self;
-        let group = groups.entry(id.clone()).or_insert_with(|| ClassicGroup::new(id.clone(), now_ms));
+        let group = groups.entry(id.clone()).or_insert_with(|| ClassicGroup::new(id.clone(), now.wall_ms));
         let new_image = is_new_group.then(|| group.to_image());
-        let mut cx = Cx { now_ms, config, timers, step };
+        let mut cx = Cx { now, config, timers, step };
         group.join(&mut cx, ticket, context, request);
         if let Some(image) = new_image.filter(|_| cx.step.records.is_empty()) {
             // The group exists from now on, also after a restart.
@@ -224,27 +224,27 @@ impl GroupShard {
         }
     }
 
-    fn tick(&mut self, now_ms: i64, step: &mut Step) {
+    fn tick(&mut self, now: Now, step: &mut Step) {
         let mark = self.timers.mark();
-        while let Some(key) = self.timers.pop_due(now_ms, mark) {
+        while let Some(key) = self.timers.pop_due(now.steady_ms, mark) {
             match key {
                 TimerKey::Expiration => {
-                    self.expire_offsets(now_ms, step);
+                    self.expire_offsets(now.wall_ms, step);
                     let interval_ms = self.config.offsets_retention_check_interval_ms.max(1);
-                    self.timers.schedule(TimerKey::Expiration, now_ms.saturating_add(interval_ms));
+                    self.timers.schedule(TimerKey::Expiration, now.steady_ms.saturating_add(interval_ms));
                 }
                 TimerKey::Join(id) => {
-                    if let (Some(group), mut cx) = self.group_cx(now_ms, step, &id) {
+                    if let (Some(group), mut cx) = self.group_cx(now, step, &id) {
                         group.join_deadline(&mut cx);
                     }
                 }
                 TimerKey::Sync(id) => {
-                    if let (Some(group), mut cx) = self.group_cx(now_ms, step, &id) {
+                    if let (Some(group), mut cx) = self.group_cx(now, step, &id) {
                         group.sync_deadline(&mut cx);
                     }
                 }
                 TimerKey::Session(id, member_id) => {
-                    if let (Some(group), mut cx) = self.group_cx(now_ms, step, &id) {
+                    if let (Some(group), mut cx) = self.group_cx(now, step, &id) {
                         group.session_deadline(&mut cx, &member_id);
                     }
                 }

@@ -13,6 +13,15 @@ use ottla_protocol::{
 use super::records::CoordinatorRecord;
 use crate::Ticket;
 
+/// The time at which something happens, by two clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds of a clock that never jumps, from any start; sessions and rebalances are measured by it.
+    pub steady_ms: i64,
+    /// Milliseconds since 1970, which may jump: what is written into records, and what offsets expire by.
+    pub wall_ms: i64,
+}
+
 /// Who joins, beyond what the request says.
 #[derive(Clone, Debug)]
 pub struct JoinContext {

@@ -85,7 +85,7 @@ impl ClassicGroup {
         }
         let value = Some(self.to_image());
         cx.write(CoordinatorRecord::GroupMetadata { group: self.id.clone(), value });
-        self.transition_to(GroupState::Stable, cx.now_ms);
+        self.transition_to(GroupState::Stable, cx.now);
         for member_id in self.members.keys().cloned().collect::<Vec<_>>() {
             let ticket = self.members.get_mut(&member_id).and_then(|member| member.awaiting_sync.take());
             if let Some(ticket) = ticket {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use ottla_coordinator::Ticket;
-use ottla_coordinator::group::{CoordinatorRecord, Event, GroupConfig, GroupShard, JoinContext, Reply, Step};
+use ottla_coordinator::group::{CoordinatorRecord, Event, GroupConfig, GroupShard, JoinContext, Now, Reply, Step};
 use ottla_protocol::join_group_request::JoinGroupRequestProtocol;
 use ottla_protocol::leave_group_request::MemberIdentity;
 use ottla_protocol::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -70,6 +70,11 @@ impl Member {
     }
 }
 
+/// Two clocks that do not start together.
+fn at(ms: i64) -> Now {
+    Now { steady_ms: ms, wall_ms: ms + 1_000_000 }
+}
+
 /// A ConsumerProtocolSubscription v1.
 pub fn subscription(topics: &[&str]) -> Bytes {
     let mut bytes = vec![0, 1];
@@ -90,8 +95,12 @@ impl Harness {
 
     pub fn with(config: GroupConfig) -> Self {
         let mut shard = GroupShard::new(config.clone());
-        assert!(shard.loaded(0).records.is_empty());
+        assert!(shard.loaded(at(0)).records.is_empty());
         Self { shard, config, now_ms: 0, log: Vec::new(), replies: BTreeMap::new(), next_ticket: 0 }
+    }
+
+    pub fn now(&self) -> Now {
+        at(self.now_ms)
     }
 
     pub fn ticket(&mut self) -> Ticket {
@@ -100,7 +109,7 @@ impl Harness {
     }
 
     pub fn event(&mut self, event: Event) {
-        let step = self.shard.step(self.now_ms, event);
+        let step = self.shard.step(self.now(), event);
         self.apply(step);
     }
 
@@ -137,7 +146,7 @@ impl Harness {
             let record = CoordinatorRecord::decode(Some(key), value.as_ref()).unwrap();
             self.shard.replay(offset as i64, -1, &record);
         }
-        let step = self.shard.loaded(self.now_ms);
+        let step = self.shard.loaded(self.now());
         self.apply(step);
     }
 

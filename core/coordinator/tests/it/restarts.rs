@@ -85,7 +85,7 @@ fn a_failed_append_tells_everybody() {
         member_id: (&a.1).into(),
         ..Default::default()
     };
-    let step = h.shard.step(h.now_ms, Event::SyncGroup { ticket: leader, request });
+    let step = h.shard.step(h.now(), Event::SyncGroup { ticket: leader, request });
     assert_eq!((step.records.len(), step.replies.len()), (1, 2));
     let shard = std::mem::replace(&mut h.shard, GroupShard::new(h.config.clone()));
     let mut replies = shard.fail(step, ErrorCode::NotEnoughReplicas);
