@@ -86,16 +86,16 @@ impl Log {
     }
 
     /// Brings all files to their final form and closes them; later appends are refused. With `sync` all of it is on the disk
-    /// when this returns; without, it survives the process but not a power failure. Idempotent.
+    /// when this returns; without, it survives the process but not a power failure. May be repeated, also after an error.
     pub fn close(&self, sync: bool) -> Result<(), LogError> {
         if sync {
             self.flush()?;
         }
         let mut writer = self.writer.lock();
-        if writer.closed {
+        writer.closed = true;
+        if writer.finished {
             return Ok(());
         }
-        writer.closed = true;
         let active = writer.active.clone();
         let size = active.size().context("open", active.path())?;
         let file = active.file().context("open", active.path())?;
@@ -103,9 +103,17 @@ impl Log {
             // The rest of a write that failed.
             file.set_len(size).context("truncate", active.path())?;
         }
-        active.finish()?;
+        let segments = self.segments();
+        for segment in segments.iter() {
+            if segment.base_offset == active.base_offset || !segment.index_unchecked().is_written() {
+                segment.finish()?;
+            }
+        }
         let dir = self.dir();
-        writer.producers.take_snapshot(&self.context.env, &dir, sync).context("write a producer snapshot to", &dir)?;
+        if !writer.producers.is_pristine() {
+            let env = &self.context.env;
+            writer.producers.take_snapshot(env, &dir, sync).context("write a producer snapshot to", &dir)?;
+        }
         self.write_epochs(sync)?;
         if sync {
             // Appends that came after the flush above.
@@ -115,7 +123,8 @@ impl Log {
             }
             self.raise_recovery_point(writer.log_end_offset);
         }
-        self.segments().iter().for_each(|segment| segment.close_files());
+        writer.finished = true;
+        segments.iter().for_each(|segment| segment.close_files());
         Ok(())
     }
 
@@ -123,7 +132,7 @@ impl Log {
     /// way go on. [`Log::delete`] removes it later.
     pub fn rename_to_delete(&self, unique: Uuid) -> Result<(), LogError> {
         let mut writer = self.writer.lock();
-        writer.closed = true;
+        (writer.closed, writer.finished) = (true, true);
         let from = self.dir();
         let to = from.with_file_name(delete_dir_name(&self.partition, unique));
         self.context.env.fs().rename(&from, &to).context("rename for deletion", &from)?;
@@ -134,7 +143,8 @@ impl Log {
 
     /// Removes the directory with all files. Appends are refused from now on.
     pub fn delete(&self) -> Result<(), LogError> {
-        self.writer.lock().closed = true;
+        let mut writer = self.writer.lock();
+        (writer.closed, writer.finished) = (true, true);
         self.segments().iter().for_each(|segment| segment.close_files());
         let dir = self.dir();
         self.context.env.fs().remove_dir_all(&dir).context("delete", &dir)

@@ -112,6 +112,11 @@ impl<const N: usize> IndexFile<N> {
         }
     }
 
+    /// Whether nothing is to be written. `required` says whether a file must be there without entries, too.
+    pub(crate) fn is_written(&self, required: bool) -> bool {
+        self.tail.is_empty() && (self.exists || self.in_file.is_none() || !required)
+    }
+
     /// Writes what is in memory to the file, and creates it if there is none yet.
     pub(crate) fn write_out(&mut self) -> io::Result<()> {
         let in_file = self.load()?;

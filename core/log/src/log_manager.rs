@@ -275,20 +275,25 @@ impl LogManager {
         self.logs.read().values().cloned().collect()
     }
 
-    /// The log of this partition; made in the directory with the fewest logs if there is none. Blocks on the disk, for a few
-    /// files; nothing is synced.
+    /// The log of this partition; made in the directory with the fewest logs if there is none. One that was loaded without a
+    /// topic id gets this one; another id than the one it has is an error. Blocks on the disk, for a few files; nothing is
+    /// synced.
     pub fn get_or_create(
         &self,
         partition: &TopicPartition,
         topic_id: Option<Uuid>,
         config: Arc<LogConfig>,
     ) -> Result<Arc<Log>, LogError> {
+        let existing = |log: Arc<Log>| match topic_id {
+            Some(topic_id) => log.assign_topic_id(topic_id).map(|()| log),
+            None => Ok(log),
+        };
         if let Some(log) = self.get(partition) {
-            return Ok(log);
+            return existing(log);
         }
         let _creating = self.creating.lock();
         if let Some(log) = self.get(partition) {
-            return Ok(log);
+            return existing(log);
         }
         let dir = self.emptiest_dir().join(dir_name(partition));
         let log = LogOpen {

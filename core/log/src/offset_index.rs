@@ -36,6 +36,10 @@ impl OffsetIndex {
         OffsetIndex { base_offset, entries }
     }
 
+    pub(crate) fn is_written(&self) -> bool {
+        self.entries.is_written(true)
+    }
+
     pub(crate) fn file(&mut self) -> &mut IndexFile<8> {
         &mut self.entries
     }

@@ -258,7 +258,8 @@ impl ProducerState {
         *self = ProducerState { map_end_offset: offset, ..ProducerState::default() };
     }
 
-    /// Writes a snapshot at the current end offset, unless there is one already.
+    /// Writes a snapshot at the current end offset, unless there is one already. Also an empty one: it says where recovery
+    /// may begin.
     pub(crate) fn take_snapshot(&mut self, env: &Env, dir: &Path, sync: bool) -> io::Result<()> {
         if self.map_end_offset <= self.last_snapshot_offset && !self.snapshots.is_empty() {
             return Ok(());
@@ -271,6 +272,12 @@ impl ProducerState {
         self.snapshots.insert(self.map_end_offset);
         self.last_snapshot_offset = self.map_end_offset;
         Ok(())
+    }
+
+    /// Whether the log never had a producer or a snapshot. A log that is closed like this needs no snapshot: without any, the
+    /// next start takes it to have no producers.
+    pub(crate) fn is_pristine(&self) -> bool {
+        self.producers.is_empty() && self.snapshots.is_empty()
     }
 
     pub(crate) fn snapshot_offsets(&self) -> &BTreeSet<i64> {

@@ -305,10 +305,14 @@ impl Loader<'_> {
                 break;
             }
             if let Some(next_base_offset) = next_base_offset {
+                if let Err(error) = segment.finish() {
+                    // The entries stay in memory; a flush or the close writes them once there is room again.
+                    tracing::warn!(path = %segment.path().display(), %error, "cannot write the rebuilt index");
+                }
                 self.producers.set_map_end_offset(next_base_offset);
-                self.producers
-                    .take_snapshot(&self.context.env, self.dir, false)
-                    .context("write a producer snapshot to", self.dir)?;
+                if let Err(error) = self.producers.take_snapshot(&self.context.env, self.dir, false) {
+                    tracing::warn!(dir = %self.dir.display(), %error, "cannot write a producer snapshot");
+                }
             }
         }
         Ok(log_end_offset)

@@ -135,6 +135,11 @@ impl SegmentIndex {
         self.write_out()
     }
 
+    /// Whether the files hold all entries, as far as they were looked at.
+    pub(crate) fn is_written(&self) -> bool {
+        self.offsets.is_written() && self.times.is_written() && self.txns.is_written()
+    }
+
     pub(crate) fn write_out(&mut self) -> io::Result<()> {
         self.offsets.file().write_out()?;
         self.times.file().write_out()?;

@@ -41,6 +41,10 @@ impl TimeIndex {
         TimeIndex { base_offset, entries, last: absent.then_some(None) }
     }
 
+    pub(crate) fn is_written(&self) -> bool {
+        self.entries.is_written(true)
+    }
+
     pub(crate) fn file(&mut self) -> &mut IndexFile<12> {
         &mut self.entries
     }

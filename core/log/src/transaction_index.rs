@@ -68,6 +68,10 @@ impl TransactionIndex {
         Ok(self.entries.len()? == 0 && !self.entries.exists()?)
     }
 
+    pub(crate) fn is_written(&self) -> bool {
+        self.entries.is_written(false)
+    }
+
     pub(crate) fn file(&mut self) -> &mut IndexFile<34> {
         &mut self.entries
     }

@@ -82,6 +82,8 @@ pub(crate) struct Writer {
     pub(crate) log_end_offset: i64,
     /// No append is accepted any more.
     pub(crate) closed: bool,
+    /// The files have their final form, or are deleted.
+    pub(crate) finished: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -179,6 +181,7 @@ impl LogOpen<'_> {
                 producers: loaded.producers,
                 log_end_offset: loaded.log_end_offset,
                 closed: false,
+                finished: false,
             }),
         };
         log.publish_first_unstable(&log.writer.lock());
@@ -210,6 +213,23 @@ impl Log {
     /// The topic's id, if it is known.
     pub fn topic_id(&self) -> Option<Uuid> {
         *self.topic_id.lock()
+    }
+
+    /// Gives a log its topic's id, which is written to `partition.metadata`, if it has none yet; an error if it has another.
+    pub fn assign_topic_id(&self, topic_id: Uuid) -> Result<(), LogError> {
+        let mut known = self.topic_id.lock();
+        match *known {
+            Some(known) if known == topic_id => Ok(()),
+            Some(known) => Err(LogError::corrupt(
+                self.dir().join(crate::names::PARTITION_METADATA),
+                format!("it names the topic id {known}, expected {topic_id}"),
+            )),
+            None => {
+                PartitionMetadata { topic_id }.write(&self.context.env, &self.dir())?;
+                *known = Some(topic_id);
+                Ok(())
+            }
+        }
     }
 
     /// The directory, which a deletion renames.

@@ -160,7 +160,8 @@ fn damaged_and_missing_indexes_are_rebuilt() {
         drop(log);
         let indexes: Vec<String> = place.names().into_iter().filter(|name| name.ends_with("index")).collect();
         let good: Vec<Vec<u8>> = indexes.iter().map(|name| place.content(name)).collect();
-        let damages: [&dyn Fn(&str, &[u8]); 5] = [
+        type Damage<'a> = &'a dyn Fn(&str, &[u8]);
+        let damages: [Damage; 5] = [
             &|name, _| place.env.fs().remove_file(&place.file(name)).unwrap(),
             &|name, content| place.put(name, &content[..content.len() - 3]),
             &|name, content| place.put(name, &[content, &[0; 2400]].concat()),
