@@ -112,9 +112,7 @@ impl Broker {
     /// The disk refused; the next start then recovers as after a crash.
     pub async fn close(self) -> Result<(), LogError> {
         self.listener.close().await;
-        for task in &self.background {
-            task.abort();
-        }
+        self.stop();
         let node = self.node.clone();
         node.groups.close().await;
         let metadata = node.clone();
@@ -122,6 +120,21 @@ impl Broker {
             tracing::error!(%error, "closing the metadata log failed");
         }
         node.logs.close(Some(node.broker_epoch())).await
+    }
+}
+
+impl Broker {
+    fn stop(&self) {
+        self.listener.stop();
+        for task in &self.background {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -251,7 +264,8 @@ impl Identity {
             }
             let expected = cluster_id.get_or_insert_with(|| properties.cluster_id.clone());
             if *expected != properties.cluster_id {
-                let reason = format!("its cluster is {}, that of another log directory {expected}", properties.cluster_id);
+                let reason =
+                    format!("its cluster is {}, that of another log directory {expected}", properties.cluster_id);
                 return Err(LogError::Corrupt { path: dir.join("meta.properties"), reason });
             }
         }
@@ -280,7 +294,8 @@ fn broker_spec(
     unclean: bool,
 ) -> BrokerSpec {
     let range = ottla_metadata::METADATA_VERSION_RANGE;
-    let protocol_of = |name: &str| config.listeners.iter().find(|it| it.name == name).map_or(0, |it| it.protocol.code());
+    let protocol_of =
+        |name: &str| config.listeners.iter().find(|it| it.name == name).map_or(0, |it| it.protocol.code());
     let on_network = endpoints.iter().filter(|endpoint| endpoint.port != 0);
     let end_points = on_network.map(|endpoint| BrokerEndpoint {
         name: (&*endpoint.listener).into(),

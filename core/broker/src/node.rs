@@ -183,9 +183,8 @@ impl Node {
             if validate_only || changes.is_empty() {
                 return Ok(());
             }
-            let record = |(key, value): &alter::Change| {
-                controller::set_config(BROKER_RESOURCE, &name, key, value.as_deref())
-            };
+            let record =
+                |(key, value): &alter::Change| controller::set_config(BROKER_RESOURCE, &name, key, value.as_deref());
             let image = node.append_metadata(changes.iter().map(record).collect())?;
             node.refresh_broker_config(&image);
             for topic in image.topics() {

@@ -4,7 +4,7 @@
 //! committed as soon as it is in the log; with more, [`Partition::advance`] is the one place that changes.
 
 use crate::node::Node;
-use crate::watch::{Watch, Waiter, Watchers};
+use crate::watch::{Waiter, Watch, Watchers};
 use bytes::Bytes;
 use ottla_log::{AppendError, AppendOrigin, Log, LogAppendInfo};
 use ottla_model::{ErrorCode, Uuid};

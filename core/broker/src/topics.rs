@@ -75,10 +75,8 @@ impl Node {
             assignments: wanted.assignments.clone(),
             configs: overrides.clone().into_iter().collect(),
         };
-        let defaults = TopicDefaults {
-            partitions: config.num_partitions,
-            replication_factor: config.default_replication_factor,
-        };
+        let defaults =
+            TopicDefaults { partitions: config.num_partitions, replication_factor: config.default_replication_factor };
         let records = controller::create_topic(&image, &spec, defaults, id, &|broker| self.directory_of(broker))?;
         alter::validate_topic(&config, &overrides)
             .map_err(|error| (ErrorCode::InvalidConfig, error.message().to_owned()))?;
@@ -108,7 +106,8 @@ impl Node {
     /// # Errors
     /// What CreateTopics would answer. That another client was faster is not an error.
     pub(crate) async fn auto_create_topic(self: &Arc<Node>, name: &str) -> Result<(), Refusal> {
-        let mut topic = NewTopic { name: name.to_owned(), partitions: -1, replication_factor: -1, ..Default::default() };
+        let mut topic =
+            NewTopic { name: name.to_owned(), partitions: -1, replication_factor: -1, ..Default::default() };
         if name == OFFSETS_TOPIC {
             let config = self.config();
             topic.partitions = config.offsets_topic_num_partitions;
@@ -197,9 +196,8 @@ impl Node {
             if validate_only || changes.is_empty() {
                 return Ok(());
             }
-            let record = |(key, value): &alter::Change| {
-                controller::set_config(TOPIC_RESOURCE, &name, key, value.as_deref())
-            };
+            let record =
+                |(key, value): &alter::Change| controller::set_config(TOPIC_RESOURCE, &name, key, value.as_deref());
             let image = node.append_metadata(changes.iter().map(record).collect())?;
             node.refresh_topic_config(&image, &name);
             Ok(())
@@ -224,7 +222,13 @@ impl Node {
         for (id, partition) in topic.partitions.iter().skip(known) {
             match self.open_log(topic, *id, &config) {
                 Ok(log) => {
-                    opened.push(Arc::new(Partition::new(topic.name.clone(), *id, topic.id, log, partition.leader_epoch)));
+                    opened.push(Arc::new(Partition::new(
+                        topic.name.clone(),
+                        *id,
+                        topic.id,
+                        log,
+                        partition.leader_epoch,
+                    )));
                 }
                 Err(error) => {
                     tracing::error!(topic = %topic.name, partition = id, %error, "opening a log failed");

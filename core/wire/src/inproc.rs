@@ -73,9 +73,8 @@ impl Drop for InProcListener {
 
 /// Connects to the in-process broker called `address`.
 pub(crate) async fn connect(address: &str) -> io::Result<Stream> {
-    let refused = || {
-        io::Error::new(io::ErrorKind::ConnectionRefused, format!("no broker in this process is called {address}"))
-    };
+    let refused =
+        || io::Error::new(io::ErrorKind::ConnectionRefused, format!("no broker in this process is called {address}"));
     let acceptor = DIRECTORY.lock().get(address).cloned().ok_or_else(refused)?;
     let (to_server, from_client) = mpsc::channel(QUEUED_FRAMES_MAX);
     let (to_client, from_server) = mpsc::channel(QUEUED_FRAMES_MAX);

@@ -163,8 +163,13 @@ impl<S: Service> Listener<S> {
     /// Stops accepting and closes every connection; requests that wait are dropped unanswered, as when a broker dies.
     /// Returns when all are gone.
     pub async fn close(&self) {
-        self.shared.stop.send_replace(true);
+        self.stop();
         self.shared.stop.closed().await;
+    }
+
+    /// As [`Listener::close`] without waiting for the connections to be gone.
+    pub fn stop(&self) {
+        self.shared.stop.send_replace(true);
     }
 }
 

@@ -12,10 +12,7 @@ use ottla_protocol::{CreateTopicsRequest, CreateTopicsResponse};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub(crate) async fn handle(
-    node: &Arc<Node>,
-    request: Authorized<CreateTopicsRequest>,
-) -> Reply<CreateTopicsResponse> {
+pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<CreateTopicsRequest>) -> Reply<CreateTopicsResponse> {
     let mut named: HashMap<&str, usize> = HashMap::new();
     for topic in &request.topics {
         *named.entry(&*topic.name).or_default() += 1;

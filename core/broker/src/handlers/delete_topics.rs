@@ -9,10 +9,7 @@ use ottla_protocol::{DeleteTopicsRequest, DeleteTopicsResponse};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-pub(crate) async fn handle(
-    node: &Arc<Node>,
-    request: Authorized<DeleteTopicsRequest>,
-) -> Reply<DeleteTopicsResponse> {
+pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<DeleteTopicsRequest>) -> Reply<DeleteTopicsResponse> {
     let by_state = request.topics.iter().map(|topic| (topic.name.as_deref(), topic.topic_id));
     let by_name = request.topic_names.iter().map(|name| (Some(&**name), Uuid::ZERO));
     let wanted: Vec<(Option<&str>, Uuid)> = by_state.chain(by_name).collect();
@@ -27,9 +24,7 @@ pub(crate) async fn handle(
             Err(refusal) => Err(refusal),
         };
         responses.push(match outcome {
-            Ok((name, id)) => {
-                DeletableTopicResult { name: Some(name.into()), topic_id: id, ..Default::default() }
-            }
+            Ok((name, id)) => DeletableTopicResult { name: Some(name.into()), topic_id: id, ..Default::default() },
             Err((error, message)) => DeletableTopicResult {
                 // Before v6 the field is not nullable.
                 name: name.map(Into::into).or((request.context().api_version < 6).then(Default::default)),

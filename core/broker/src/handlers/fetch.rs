@@ -39,7 +39,9 @@ pub(crate) async fn handle(node: &Arc<Node>, mut request: Authorized<FetchReques
     };
     let fetch = Fetch {
         by_id,
-        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0).min(usize::try_from(node.config().fetch_max_bytes).unwrap_or(0)),
+        max_bytes: usize::try_from(request.max_bytes)
+            .unwrap_or(0)
+            .min(usize::try_from(node.config().fetch_max_bytes).unwrap_or(0)),
         min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
         read_committed: request.isolation_level == READ_COMMITTED,
         wanted,
@@ -141,7 +143,8 @@ impl Fetch {
             ..Default::default()
         };
         if fetch.last_fetched_epoch >= 0 {
-            let (epoch, end_offset) = log.end_offset_for_epoch(fetch.last_fetched_epoch).ok_or(ErrorCode::OffsetOutOfRange)?;
+            let (epoch, end_offset) =
+                log.end_offset_for_epoch(fetch.last_fetched_epoch).ok_or(ErrorCode::OffsetOutOfRange)?;
             if epoch < fetch.last_fetched_epoch || end_offset < fetch.fetch_offset {
                 data.diverging_epoch = EpochEndOffset { epoch, end_offset, ..Default::default() };
                 return Ok(data);

@@ -66,7 +66,12 @@ async fn create_missing(node: &Arc<Node>, wanted: &[MetadataRequestTopic], allow
     }
 }
 
-fn look_up(node: &Node, image: &MetadataImage, wanted: &MetadataRequestTopic, operations: i32) -> MetadataResponseTopic {
+fn look_up(
+    node: &Node,
+    image: &MetadataImage,
+    wanted: &MetadataRequestTopic,
+    operations: i32,
+) -> MetadataResponseTopic {
     if wanted.topic_id != Uuid::ZERO {
         return match image.topic_by_id(wanted.topic_id) {
             Some(topic) => describe(node, topic, operations),

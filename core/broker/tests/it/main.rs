@@ -1,0 +1,4 @@
+//! A whole broker in memory, asked over the in-process transport.
+#![allow(clippy::unwrap_used)]
+
+mod groups;

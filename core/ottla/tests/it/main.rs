@@ -1,0 +1,8 @@
+//! The embedded broker through its public API, with our own client beside it.
+//!
+//! Goal: what a program that embeds a broker relies on. Method: real brokers in memory and on directories, over TCP and in
+//! process; nothing here sleeps to wait for anything.
+
+mod embedded;
+mod restart;
+mod support;
