@@ -168,6 +168,7 @@ func load(bootstrap, topic, path, padding string) {
 	file, err := os.Create(path)
 	stop(err)
 	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.DefaultProduceTopic(topic), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.MaxBufferedRecords(500),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), // Padding is there to take up room.
 		kgo.ProducerLinger(2*time.Millisecond), kgo.RetryTimeout(60*time.Second), kgo.MetadataMinAge(100*time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 100 * time.Millisecond }))
 	stop(err)

@@ -79,10 +79,10 @@ pub fn never_reads(lab: &Lab) -> Result<(), String> {
     for _ in 0..20 {
         let mut stream = raw::connect(&broker.bootstrap)?;
         stream.set_write_timeout(Some(Duration::from_millis(200))).map_err(|e| e.to_string())?;
-        // 40,000 requests of 63 bytes are 2.5 MB: more than the sockets hold, so the last writes must block or fail.
+        // 400,000 requests of 63 bytes are 25 MB: more than the sockets hold, so the last writes must block or fail.
         let requests = raw::fetch("big").repeat(1000);
-        let blocked = (0..40).any(|_| stream.write_all(&requests).is_err());
-        expect(blocked, || "the broker took 40,000 requests of a client that reads no answer".to_owned())?;
+        let blocked = (0..400).any(|_| stream.write_all(&requests).is_err());
+        expect(blocked, || "the broker took 400,000 requests of a client that reads no answer".to_owned())?;
         streams.push(stream);
     }
     unharmed(lab, &broker, before)
