@@ -5,9 +5,12 @@ use crate::Outcome;
 use std::path::{Path, PathBuf};
 
 /// Longest line of code; rustfmt keeps ours shorter, this catches what it leaves alone.
-const LINE_MAX: usize = 140;
+const LINE_MAX: usize = 150;
 /// A file above this is two files.
 const FILE_LINES_MAX: usize = 800;
+
+/// Tables with one row a line, which is what makes them readable.
+const TABLES: &[&str] = &["core/config/src/", "core/model/src/error.rs"];
 
 /// What must not stand in the tree, with what to write instead.
 const BANNED: &[(&str, &str)] = &[
@@ -71,10 +74,11 @@ fn check_text(file: &Path, text: &str, findings: &mut Vec<String>) {
         findings.push(format!("{shown}: {lines} lines, at most {FILE_LINES_MAX}: split it by responsibility"));
     }
     // This file names what it bans.
+    let is_table = TABLES.iter().any(|table| file.starts_with(table));
     let bans = if file.ends_with("xtask/src/tidy.rs") { &[][..] } else { BANNED };
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
-        if line.chars().count() > LINE_MAX {
+        if !is_table && line.chars().count() > LINE_MAX {
             findings.push(format!("{shown}:{number}: longer than {LINE_MAX} columns"));
         }
         if line.ends_with([' ', '\t']) {
