@@ -180,6 +180,7 @@ apis! {
     InitProducerId init_producer_id InitProducerIdRequest,
     OffsetForLeaderEpoch offset_for_leader_epoch OffsetForLeaderEpochRequest,
     DescribeConfigs describe_configs DescribeConfigsRequest,
+    AlterConfigs alter_configs AlterConfigsRequest,
     CreatePartitions create_partitions CreatePartitionsRequest,
     DeleteGroups delete_groups DeleteGroupsRequest,
     IncrementalAlterConfigs incremental_alter_configs IncrementalAlterConfigsRequest,

@@ -7,7 +7,7 @@ use crate::fetch_session::FetchSessions;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
-use crate::topics::{OFFSETS_TOPIC, Refusal};
+use crate::topics::{ConfigChange, OFFSETS_TOPIC, Refusal};
 use ottla_config::{BrokerConfig, alter};
 use ottla_env::Env;
 use ottla_log::{LogConfig, LogManager};
@@ -165,20 +165,37 @@ impl Node {
         self.authorizer.authorize(context, request)
     }
 
+    /// Changes the configs of a resource of DescribeConfigs' type `resource_type`.
+    pub(crate) async fn alter_configs(
+        self: &Arc<Node>,
+        resource_type: i8,
+        name: &str,
+        change: ConfigChange,
+        validate_only: bool,
+    ) -> Result<(), Refusal> {
+        match resource_type {
+            TOPIC_RESOURCE => self.alter_topic_configs(name, change, validate_only).await,
+            BROKER_RESOURCE if name.is_empty() || name.parse() == Ok(self.id()) => {
+                self.alter_broker_configs(name, change, validate_only).await
+            }
+            BROKER_RESOURCE => Err((ErrorCode::InvalidRequest, format!("No broker with id {name} is registered."))),
+            other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
+        }
+    }
+
     /// Changes dynamic broker configs: of this broker, or (`name` empty) of all.
-    pub(crate) async fn alter_broker_configs(
+    async fn alter_broker_configs(
         self: &Arc<Node>,
         name: &str,
-        operations: Vec<(String, alter::AlterOp, Option<String>)>,
+        change: ConfigChange,
         validate_only: bool,
     ) -> Result<(), Refusal> {
         let (node, name) = (self.clone(), name.to_owned());
         let change = move || {
             let _changing = node.controller.lock();
             let current = node.metadata.image().configs(BROKER_RESOURCE, &name);
-            let asked: Vec<alter::Request<'_>> =
-                operations.iter().map(|(name, op, value)| (name.as_str(), *op, value.as_deref())).collect();
-            let changes = alter::alter_broker(&current, &asked, !name.is_empty())
+            let changes = change
+                .of_broker(&current, !name.is_empty())
                 .map_err(|error| (ErrorCode::InvalidRequest, error.message().to_owned()))?;
             if validate_only || changes.is_empty() {
                 return Ok(());

@@ -6,7 +6,7 @@
 use crate::node::Node;
 use crate::partition::Partition;
 use ottla_config::describe::{self, ConfigSource};
-use ottla_config::{Props, TopicConfig, alter};
+use ottla_config::{BrokerConfig, ConfigError, Props, TopicConfig, alter};
 use ottla_log::{CleanupPolicy, Log, LogConfig, LogError, TimestampType};
 use ottla_metadata::{
     MetadataImage, MetadataRecord, Refusal as ControllerRefusal, TOPIC_RESOURCE, TopicDefaults, TopicImage, TopicSpec,
@@ -38,6 +38,42 @@ pub(crate) struct CreatedTopic {
     pub(crate) partitions: i32,
     pub(crate) replication_factor: i16,
     pub(crate) configs: Vec<describe::Entry>,
+}
+
+/// A change of one resource's configs, as a client asks for it.
+#[derive(Debug)]
+pub(crate) enum ConfigChange {
+    /// IncrementalAlterConfigs: name, operation and value of each.
+    Incremental(Vec<(String, alter::AlterOp, Option<String>)>),
+    /// AlterConfigs: these are all overrides there are to be.
+    Replace(Props),
+}
+
+impl ConfigChange {
+    fn of_topic(&self, broker: &BrokerConfig, current: &Props) -> Result<Vec<alter::Change>, ConfigError> {
+        match self {
+            ConfigChange::Incremental(operations) => alter::alter_topic(broker, current, &borrowed(operations)),
+            ConfigChange::Replace(wanted) => {
+                alter::validate_topic(broker, wanted)?;
+                Ok(alter::replace(current, wanted))
+            }
+        }
+    }
+
+    /// `node` says whether it is about one broker or all.
+    pub(crate) fn of_broker(&self, current: &Props, node: bool) -> Result<Vec<alter::Change>, ConfigError> {
+        match self {
+            ConfigChange::Incremental(operations) => alter::alter_broker(current, &borrowed(operations), node),
+            ConfigChange::Replace(wanted) => {
+                alter::validate_broker(wanted, node)?;
+                Ok(alter::replace(current, wanted))
+            }
+        }
+    }
+}
+
+fn borrowed(operations: &[(String, alter::AlterOp, Option<String>)]) -> Vec<alter::Request<'_>> {
+    operations.iter().map(|(name, operation, value)| (name.as_str(), *operation, value.as_deref())).collect()
 }
 
 impl Node {
@@ -178,7 +214,7 @@ impl Node {
     pub(crate) async fn alter_topic_configs(
         self: &Arc<Node>,
         name: &str,
-        operations: Vec<(String, alter::AlterOp, Option<String>)>,
+        change: ConfigChange,
         validate_only: bool,
     ) -> Result<(), Refusal> {
         let (node, name) = (self.clone(), name.to_owned());
@@ -188,10 +224,8 @@ impl Node {
             if image.topic(&name).is_none() {
                 return Err((ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist.")));
             }
-            let current = image.configs(TOPIC_RESOURCE, &name);
-            let asked: Vec<alter::Request<'_>> =
-                operations.iter().map(|(name, op, value)| (name.as_str(), *op, value.as_deref())).collect();
-            let changes = alter::alter_topic(&node.config(), &current, &asked)
+            let changes = change
+                .of_topic(&node.config(), &image.configs(TOPIC_RESOURCE, &name))
                 .map_err(|error| (ErrorCode::InvalidConfig, error.message().to_owned()))?;
             if validate_only || changes.is_empty() {
                 return Ok(());

@@ -3,9 +3,8 @@
 use crate::authorizer::Authorized;
 use crate::dispatch::Reply;
 use crate::node::Node;
-use crate::topics::Refusal;
+use crate::topics::{ConfigChange, Refusal};
 use ottla_config::alter::AlterOp;
-use ottla_metadata::{BROKER_RESOURCE, TOPIC_RESOURCE};
 use ottla_model::ErrorCode;
 use ottla_protocol::incremental_alter_configs_request::AlterConfigsResource;
 use ottla_protocol::incremental_alter_configs_response::AlterConfigsResourceResponse;
@@ -53,13 +52,6 @@ async fn alter(node: &Arc<Node>, resource: &AlterConfigsResource, validate_only:
         })?;
         operations.push((name, operation, config.value.as_deref().map(str::to_owned)));
     }
-    let name = &*resource.resource_name;
-    match resource.resource_type {
-        TOPIC_RESOURCE => node.alter_topic_configs(name, operations, validate_only).await,
-        BROKER_RESOURCE if name.is_empty() || name.parse() == Ok(node.id()) => {
-            node.alter_broker_configs(name, operations, validate_only).await
-        }
-        BROKER_RESOURCE => Err((ErrorCode::InvalidRequest, format!("No broker with id {name} is registered."))),
-        other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
-    }
+    let change = ConfigChange::Incremental(operations);
+    node.alter_configs(resource.resource_type, &resource.resource_name, change, validate_only).await
 }

@@ -1,5 +1,6 @@
 //! One file per API. A file's head says what changed by version; the versions served come from the table in dispatch.rs.
 
+pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
