@@ -58,11 +58,7 @@ pub fn run(args: &DumpLogArgs) -> Result<(), CliError> {
         if !args.json && !args.index_sanity_check {
             writeln!(printer.out, "{}", file.display())?;
         }
-        let dumped = if args.index_sanity_check {
-            printer.check(&env, file)
-        } else {
-            printer.dump(&env, file)
-        };
+        let dumped = if args.index_sanity_check { printer.check(&env, file) } else { printer.dump(&env, file) };
         // What was found so far stays readable in front of the error.
         if dumped.is_err() {
             printer.out.flush()?;

@@ -352,7 +352,8 @@ fn describe_table(topic: &TopicDescription, configs: &[(String, String)]) -> Res
 async fn alter(admin: &Admin, args: &AlterArgs, json: bool) -> Result<(), CliError> {
     if args.partitions.is_none() && args.config.is_empty() && args.delete_config.is_empty() {
         return Err(CliError::Usage(
-            "nothing to alter: give --partitions, --config or --delete-config (see ottla topic alter --help)".to_owned(),
+            "nothing to alter: give --partitions, --config or --delete-config (see ottla topic alter --help)"
+                .to_owned(),
         ));
     }
     let set = args.config.iter().map(|(name, value)| ConfigAlteration {
@@ -360,11 +361,8 @@ async fn alter(admin: &Admin, args: &AlterArgs, json: bool) -> Result<(), CliErr
         op: AlterOp::Set,
         value: Some(value.clone()),
     });
-    let delete = args.delete_config.iter().map(|name| ConfigAlteration {
-        name: name.clone(),
-        op: AlterOp::Delete,
-        value: None,
-    });
+    let delete =
+        args.delete_config.iter().map(|name| ConfigAlteration { name: name.clone(), op: AlterOp::Delete, value: None });
     let changes: Vec<ConfigAlteration> = set.chain(delete).collect();
     let names = args.topics.all();
     for name in &names {

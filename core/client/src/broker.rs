@@ -3,13 +3,11 @@
 
 use crate::client::ClientOptions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Deadline};
 use bytes::Bytes;
 use ottla_env::Env;
 use ottla_model::{ErrorCode, Str};
-use ottla_protocol::{
-    ApiKey, ApiVersionsRequest, ApiVersionsResponse, Message, Reader, Request, ResponseHeader,
-};
+use ottla_protocol::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, Message, Reader, Request, ResponseHeader};
 use ottla_wire::{ClientConnection, ClientError, ConnectOptions, Pending};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
@@ -73,13 +71,14 @@ impl Broker {
         self.slot(purpose).current.read().clone().filter(|connection| !connection.wire.is_closed())
     }
 
-    /// The open connection, dialled first if need be. Bounded by `socket.connection.setup.timeout.ms`, plus the
+    /// The open connection, dialled first if need be, within `limit` and `socket.connection.setup.timeout.ms`, plus the
     /// backoff after a failure.
     pub(crate) async fn connection(
         &self,
         env: &Env,
         options: &ClientOptions,
         purpose: Purpose,
+        limit: Duration,
     ) -> Result<Arc<Connection>> {
         if let Some(connection) = self.ready(purpose) {
             return Ok(connection);
@@ -90,7 +89,7 @@ impl Broker {
             return Ok(connection);
         }
         env.sleep(redial.not_before.saturating_sub(env.monotonic())).await;
-        match Connection::open(env, &self.address, options).await {
+        match Connection::open(env, &self.address, options, limit).await {
             Ok(connection) => {
                 redial.backoff = None;
                 redial.not_before = Duration::ZERO;
@@ -129,14 +128,16 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    async fn open(env: &Env, address: &str, options: &ClientOptions) -> Result<Connection> {
+    async fn open(env: &Env, address: &str, options: &ClientOptions, limit: Duration) -> Result<Connection> {
+        let limit = limit.min(options.connection_setup_timeout);
+        let deadline = Deadline::after(env, limit);
         let dial = ConnectOptions {
             client_id: Str::from(options.client_id.as_str()),
-            connect_timeout: options.connection_setup_timeout,
+            connect_timeout: limit,
             in_flight_max: IN_FLIGHT_MAX,
         };
         let wire = ClientConnection::connect(env, address, &dial).await?;
-        let versions = negotiate(&wire, options.connection_setup_timeout).await?;
+        let versions = negotiate(&wire, deadline.left(env).unwrap_or_default()).await?;
         Ok(Connection { wire, versions })
     }
 
@@ -214,8 +215,9 @@ async fn negotiate(wire: &ClientConnection, timeout: Duration) -> Result<BTreeMa
         };
         let pending = wire.start(&request, version).await.map_err(|error| not_kafka(wire, error))?;
         let frame = pending.frame(timeout).await.map_err(|error| not_kafka(wire, error))?;
-        let response = decode_versions(frame, version)
-            .map_err(|error| Error::new(ErrorKind::Data, format!("{}: cannot read the answer: {error}", wire.address())))?;
+        let response = decode_versions(frame, version).map_err(|error| {
+            Error::new(ErrorKind::Data, format!("{}: cannot read the answer: {error}", wire.address()))
+        })?;
         let versions: BTreeMap<i16, (i16, i16)> =
             response.api_keys.iter().map(|key| (key.api_key, (key.min_version, key.max_version))).collect();
         match ErrorCode::from_code(response.error_code) {

@@ -175,6 +175,7 @@ impl Client {
     pub(crate) async fn refresh(&self, version: u64, deadline: &Deadline) -> Result<Arc<Snapshot>> {
         let _refreshing = self.inner.refreshing.lock().await;
         let mut backoff = self.backoff();
+        let mut earlier: Option<Error> = None;
         loop {
             let current = self.snapshot();
             if current.version > version {
@@ -184,10 +185,14 @@ impl Client {
                 Ok(snapshot) => return Ok(snapshot),
                 Err(error) => error,
             };
+            // What an attempt that was cut short by the deadline says is less than what the one before it said.
+            let cut_short = deadline.left(self.env()).is_none();
+            let error = earlier.take().filter(|_| cut_short).unwrap_or(error);
             let worth_it = error.is_retriable() && !self.inner.closed.load(Ordering::Relaxed);
             if !worth_it || !backoff.pause(self.env(), deadline).await {
                 return Err(error);
             }
+            earlier = Some(error);
         }
     }
 
@@ -225,7 +230,11 @@ impl Client {
     }
 
     /// Sends `request` to whichever broker answers: the known ones from a random one on, then the bootstrap servers.
-    pub(crate) async fn any<R: ottla_protocol::Request>(&self, request: &R, deadline: &Deadline) -> Result<R::Response> {
+    pub(crate) async fn any<R: ottla_protocol::Request>(
+        &self,
+        request: &R,
+        deadline: &Deadline,
+    ) -> Result<R::Response> {
         let mut candidates: Vec<Arc<Broker>> = self.inner.brokers.lock().values().cloned().collect();
         candidates.sort_by(|a, b| a.address.cmp(&b.address));
         if !candidates.is_empty() {
@@ -267,8 +276,10 @@ impl Client {
             )
         };
         let left = deadline.left(env).ok_or_else(too_late)?;
-        let connecting = broker.connection(env, self.options(), Purpose::General);
-        let connection = env.timeout(left, connecting).await.map_err(|_| too_late())??;
+        // The attempt knows its limit, and better what to say when it is over; this timeout is for waiting on another's.
+        let connecting = broker.connection(env, self.options(), Purpose::General, left);
+        let patience = left + Duration::from_millis(100);
+        let connection = env.timeout(patience, connecting).await.map_err(|_| too_late())??;
         let left = deadline.left(env).ok_or_else(too_late)?;
         connection.request(request, left.min(self.inner.options.request_timeout)).await
     }
@@ -285,7 +296,7 @@ impl Client {
         }
         let gone = || Error::new(ErrorKind::Retriable, format!("broker {id} is not in the cluster"));
         let broker = self.broker(id).ok_or_else(gone)?;
-        broker.connection(self.env(), self.options(), purpose).await
+        broker.connection(self.env(), self.options(), purpose, self.options().connection_setup_timeout).await
     }
 
     /// The metadata of `topic`, waiting until it exists and can be described; `create` lets the broker create it.
@@ -309,13 +320,20 @@ impl Client {
                 }
                 Some(code) => Some(Error::from_code(code, &format!("topic {topic}"), None)),
             };
-            if let Some(error) = error
-                && (!error.is_retriable() || !backoff.pause(self.env(), deadline).await)
-            {
-                self.inner.topics.lock().remove(topic);
-                return Err(error);
-            }
-            snapshot = self.refresh(snapshot.version, deadline).await?;
+            let wait = match &error {
+                Some(error) => error.is_retriable() && backoff.pause(self.env(), deadline).await,
+                None => true,
+            };
+            let refreshed = if wait { self.refresh(snapshot.version, deadline).await } else { Ok(snapshot.clone()) };
+            snapshot = match (refreshed, error) {
+                (Ok(refreshed), Some(_)) if wait => refreshed,
+                (Ok(refreshed), None) => refreshed,
+                // What the cluster said of the topic tells more than that the time ran out asking again.
+                (_, Some(error)) | (Err(error), None) => {
+                    self.inner.topics.lock().remove(topic);
+                    return Err(error);
+                }
+            };
         }
     }
 
@@ -331,8 +349,7 @@ impl Client {
 }
 
 fn metadata_request<'a>(topics: impl Iterator<Item = &'a Arc<str>>, create: bool) -> MetadataRequest {
-    let topics = topics
-        .map(|name| MetadataRequestTopic { name: Some(Str::from(&**name)), ..Default::default() })
-        .collect();
+    let topics =
+        topics.map(|name| MetadataRequestTopic { name: Some(Str::from(&**name)), ..Default::default() }).collect();
     MetadataRequest { topics: Some(topics), allow_auto_topic_creation: create, ..Default::default() }
 }

@@ -56,7 +56,9 @@ impl Error {
 
     /// A broker's error about `what` ("topic flights", "partition flights-3").
     pub(crate) fn from_code(code: ErrorCode, what: &str, broker_message: Option<&str>) -> Error {
-        let text = broker_message.filter(|text| !text.is_empty()).unwrap_or(code.message());
+        // Java's messages end with a full stop, which would stand in the middle of the sentence here.
+        let text = broker_message.map(|text| text.trim().trim_end_matches('.')).filter(|text| !text.is_empty());
+        let text = text.unwrap_or(code.message());
         let message = format!("{what}: {text} ({})", code.name());
         Error { kind: kind_of(code), code: Some(code), retriable: code.is_retriable(), message }
     }

@@ -21,6 +21,6 @@ pub use admin::{
 pub use client::{Client, ClientOptions};
 pub use consumer::{Batch, Consumer, ConsumerOptions, Fetched, OffsetReset, Position, Record, Records};
 pub use error::{Error, ErrorKind, Result};
-pub use producer::{Acks, Delivery, Producer, ProducerOptions, ProducerRecord, RecordMetadata};
 pub use ottla_env::Env;
 pub use ottla_model::{Compression, ErrorCode, TopicPartition, Uuid};
+pub use producer::{Acks, Delivery, Producer, ProducerOptions, ProducerRecord, RecordMetadata};

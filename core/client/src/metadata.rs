@@ -103,12 +103,7 @@ mod tests {
         let partition =
             |index| MetadataResponsePartition { partition_index: index, leader_id: leader, ..Default::default() };
         MetadataResponse {
-            brokers: vec![MetadataResponseBroker {
-                node_id: 1,
-                host: Str::from("h"),
-                port: 9,
-                ..Default::default()
-            }],
+            brokers: vec![MetadataResponseBroker { node_id: 1, host: Str::from("h"), port: 9, ..Default::default() }],
             topics: vec![MetadataResponseTopic {
                 name: Some(Str::from("t")),
                 topic_id: Uuid([id; 16]),

@@ -36,6 +36,10 @@ pub struct ConsumeArgs {
 
 /// Runs the command.
 pub async fn run(client: &Client, args: ConsumeArgs, json: bool) -> Result<(), CliError> {
+    // A consumer would wait for the topic to appear; here it is a slip of the pen.
+    for described in client.admin().describe_topics(std::slice::from_ref(&args.topic)).await? {
+        described?;
+    }
     let consumer = client.consumer(ConsumerOptions {
         max_partition_fetch_bytes: args.fetch_size,
         fetch_min_bytes: args.fetch_min_bytes,
@@ -75,7 +79,8 @@ pub async fn run(client: &Client, args: ConsumeArgs, json: bool) -> Result<(), C
                 for record in fetched.records() {
                     let record = record?;
                     records += 1;
-                    bytes += (record.key.map_or(0, |key| key.len()) + record.value.map_or(0, |value| value.len())) as u64;
+                    bytes +=
+                        (record.key.map_or(0, |key| key.len()) + record.value.map_or(0, |value| value.len())) as u64;
                 }
             }
             last = env.monotonic();

@@ -39,8 +39,7 @@ const LOST_AFTER: Duration = Duration::from_secs(10);
 /// Runs the command.
 pub async fn run(client: &Client, args: LatencyArgs, json: bool) -> Result<(), CliError> {
     ensure_topic(client, &args.topic, Some(1)).await?;
-    let options =
-        ProducerOptions { acks: args.acks.into(), linger: Duration::ZERO, ..ProducerOptions::default() };
+    let options = ProducerOptions { acks: args.acks.into(), linger: Duration::ZERO, ..ProducerOptions::default() };
     let producer = client.producer(options)?;
     let consumer = client.consumer(ConsumerOptions::default());
     let partition = TopicPartition::new(args.topic.as_str(), 0);

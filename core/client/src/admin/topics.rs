@@ -98,10 +98,11 @@ impl Admin {
             ..Default::default()
         };
         let names = topics.iter().map(|topic| topic.name.as_str());
-        let response: CreateTopicsResponse = self.controller(&request, &self.deadline(), |response| {
-            stale_controller(response, |r: &CreateTopicsResponse| r.topics.iter().map(|t| t.error_code).collect())
-        })
-        .await?;
+        let response: CreateTopicsResponse = self
+            .controller(&request, &self.deadline(), |response| {
+                stale_controller(response, |r: &CreateTopicsResponse| r.topics.iter().map(|t| t.error_code).collect())
+            })
+            .await?;
         let by_name = |name: &str| response.topics.iter().find(|topic| &*topic.name == name);
         Ok(per_topic(names, |name| by_name(name).map(|topic| (topic.error_code, topic.error_message.as_deref()))))
     }
@@ -113,10 +114,13 @@ impl Admin {
             timeout_ms: self.timeout_ms(),
             ..Default::default()
         };
-        let response: DeleteTopicsResponse = self.controller(&request, &self.deadline(), |response| {
-            stale_controller(response, |r: &DeleteTopicsResponse| r.responses.iter().map(|t| t.error_code).collect())
-        })
-        .await?;
+        let response: DeleteTopicsResponse = self
+            .controller(&request, &self.deadline(), |response| {
+                stale_controller(response, |r: &DeleteTopicsResponse| {
+                    r.responses.iter().map(|t| t.error_code).collect()
+                })
+            })
+            .await?;
         let by_name = |name: &str| response.responses.iter().find(|topic| topic.name.as_deref() == Some(name));
         let names = names.iter().map(String::as_str);
         Ok(per_topic(names, |name| by_name(name).map(|topic| (topic.error_code, topic.error_message.as_deref()))))
@@ -127,7 +131,8 @@ impl Admin {
     /// # Errors
     /// `INVALID_PARTITIONS` when it has that many already: partitions cannot be taken away.
     pub async fn create_partitions(&self, topic: &str, count: i32) -> Result<()> {
-        let topics = vec![CreatePartitionsTopic { name: Str::from(topic), count, ..Default::default() }];
+        let topics =
+            vec![CreatePartitionsTopic { name: Str::from(topic), count, assignments: None, ..Default::default() }];
         let request = CreatePartitionsRequest { topics, timeout_ms: self.timeout_ms(), ..Default::default() };
         self.controller(&request, &self.deadline(), |response: CreatePartitionsResponse| {
             let result = response.results.first().ok_or_else(|| not_mentioned(topic))?;

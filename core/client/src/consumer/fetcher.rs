@@ -174,8 +174,7 @@ async fn fetch(
         if id.is_zero() {
             version = version.min(TOPIC_IDS_FROM - 1);
         }
-        let leader_epoch =
-            snapshot.leader(&partition.topic, partition.partition).map_or(-1, |leader| leader.epoch);
+        let leader_epoch = snapshot.leader(&partition.topic, partition.partition).map_or(-1, |leader| leader.epoch);
         let key = Key { topic: partition.topic.clone(), id, partition: partition.partition };
         let max_bytes = i32::try_from(options.max_partition_fetch_bytes).unwrap_or(i32::MAX);
         wants.insert(key, Want { offset: *offset, leader_epoch, max_bytes });

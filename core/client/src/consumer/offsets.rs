@@ -74,8 +74,7 @@ pub(crate) async fn resolve(
         if found.iter().all(Option::is_some) {
             return Ok(found.into_iter().flatten().collect());
         }
-        let error =
-            error.unwrap_or_else(|| Error::new(ErrorKind::Data, "the broker's answer leaves out a partition"));
+        let error = error.unwrap_or_else(|| Error::new(ErrorKind::Data, "the broker's answer leaves out a partition"));
         if !error.is_retriable() || !backoff.pause(client.env(), deadline).await {
             return Err(error);
         }
@@ -104,9 +103,11 @@ async fn ask(
             ..Default::default()
         });
     }
-    let topics = topics
-        .into_iter()
-        .map(|(name, partitions)| ListOffsetsTopic { name: Str::from(name), partitions, ..Default::default() });
+    let topics = topics.into_iter().map(|(name, partitions)| ListOffsetsTopic {
+        name: Str::from(name),
+        partitions,
+        ..Default::default()
+    });
     let request = ListOffsetsRequest { replica_id: -1, topics: topics.collect(), ..Default::default() };
     let left = deadline.left(client.env()).unwrap_or_default().min(client.options().request_timeout);
     let connection = client.connection(node, Purpose::General).await?;

@@ -142,7 +142,11 @@ pub(super) struct Due {
 /// Why a record was not appended at once.
 #[derive(Debug)]
 pub(super) enum Append {
-    Done { outcome: Arc<Outcome>, index: u32, wake_sender: bool },
+    Done {
+        outcome: Arc<Outcome>,
+        index: u32,
+        wake_sender: bool,
+    },
     /// The topic is not known here yet.
     NeedTopic,
     /// A new batch of this many bytes has to be paid for.
@@ -313,9 +317,9 @@ impl Accumulator {
             queue.draining = true;
             queue.not_before = now + backoff;
             let at = match due.batch.sequence {
-                Some((_, sequence)) => queue.closed.partition_point(|other| {
-                    other.sequence.is_some_and(|(_, other)| sequence.wrapping_sub(other) > 0)
-                }),
+                Some((_, sequence)) => queue
+                    .closed
+                    .partition_point(|other| other.sequence.is_some_and(|(_, other)| sequence.wrapping_sub(other) > 0)),
                 None => 0,
             };
             queue.closed.insert(at, due.batch);

@@ -251,8 +251,7 @@ impl Producer {
         let mut memory: Option<OwnedSemaphorePermit> = None;
         let mut deadline: Option<Deadline> = None;
         loop {
-            let appended =
-                shared.accumulator.lock().append(env, &shared.options, &record, timestamp, &mut memory)?;
+            let appended = shared.accumulator.lock().append(env, &shared.options, &record, timestamp, &mut memory)?;
             match appended {
                 Append::Done { outcome, index, wake_sender } => {
                     if wake_sender {

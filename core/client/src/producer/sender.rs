@@ -175,9 +175,11 @@ impl Sender {
                 let Some(topic) = accumulator.topics.get_mut(&name) else { continue };
                 let queue = &mut topic.queues[partition];
                 queue.settle();
-                match accumulator.topics[&name].queues.get(partition).and_then(|queue| {
-                    accumulator.wait_for(queue, options, now, idle, pressed)
-                }) {
+                match accumulator.topics[&name]
+                    .queues
+                    .get(partition)
+                    .and_then(|queue| accumulator.wait_for(queue, options, now, idle, pressed))
+                {
                     None => continue,
                     Some(Duration::ZERO) => {}
                     Some(later) => {
@@ -198,9 +200,7 @@ impl Sender {
                 let entry = match by_node.get_mut(&leader.node) {
                     Some(entry) => entry,
                     None => match self.ready(leader.node, &mut progress) {
-                        Some(connection) => {
-                            by_node.entry(leader.node).or_insert_with(|| (connection, 0, Vec::new()))
-                        }
+                        Some(connection) => by_node.entry(leader.node).or_insert_with(|| (connection, 0, Vec::new())),
                         None => {
                             sooner(options.delivery_timeout);
                             continue;
@@ -216,9 +216,11 @@ impl Sender {
                     entry.2.push(due);
                 }
                 // A second batch of this partition may wait already; it goes into the next request.
-                if let Some(later) = accumulator.topics[&name].queues.get(partition).and_then(|queue| {
-                    accumulator.wait_for(queue, options, now, false, pressed)
-                }) {
+                if let Some(later) = accumulator.topics[&name]
+                    .queues
+                    .get(partition)
+                    .and_then(|queue| accumulator.wait_for(queue, options, now, false, pressed))
+                {
                     sooner(later);
                 }
             }
@@ -378,15 +380,9 @@ impl Progress {
 }
 
 /// Builds the request, compressing batches that leave for the first time.
-fn produce_request(
-    shared: &Shared,
-    due: &mut [Due],
-    version: i16,
-    timeout: Duration,
-) -> Result<(ProduceRequest, i16)> {
+fn produce_request(shared: &Shared, due: &mut [Due], version: i16, timeout: Duration) -> Result<(ProduceRequest, i16)> {
     // A broker that has no ids yet is asked by name.
-    let version =
-        if due.iter().any(|due| due.topic_id.is_zero()) { version.min(TOPIC_IDS_FROM - 1) } else { version };
+    let version = if due.iter().any(|due| due.topic_id.is_zero()) { version.min(TOPIC_IDS_FROM - 1) } else { version };
     let mut topics: Vec<TopicProduceData> = Vec::new();
     let mut last: Option<Arc<str>> = None;
     for due in due {
@@ -424,9 +420,10 @@ fn produce_request(
 /// What the broker says about one batch.
 fn partition_result(response: &ProduceResponse, due: &Due) -> Result<Acked> {
     let what = || format!("partition {}-{}", due.topic, due.partition);
-    let topic = response.responses.iter().find(|topic| {
-        if topic.name.is_empty() { topic.topic_id == due.topic_id } else { *topic.name == *due.topic }
-    });
+    let topic = response
+        .responses
+        .iter()
+        .find(|topic| if topic.name.is_empty() { topic.topic_id == due.topic_id } else { *topic.name == *due.topic });
     let partition =
         topic.and_then(|topic| topic.partition_responses.iter().find(|partition| partition.index == due.partition));
     let Some(partition) = partition else {
@@ -439,10 +436,10 @@ fn partition_result(response: &ProduceResponse, due: &Due) -> Result<Acked> {
         // Written by an earlier attempt whose answer was lost.
         ErrorCode::DuplicateSequenceNumber => Ok(Acked { base_offset: -1, log_append_time: -1 }),
         code => {
-            let message = partition.error_message.as_deref().or(partition
-                .record_errors
-                .first()
-                .and_then(|record| record.batch_index_error_message.as_deref()));
+            let message = partition
+                .error_message
+                .as_deref()
+                .or(partition.record_errors.first().and_then(|record| record.batch_index_error_message.as_deref()));
             Err(Error::from_code(code, &what(), message))
         }
     }
