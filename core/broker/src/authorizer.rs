@@ -17,7 +17,7 @@ impl<R> Authorized<R> {
         &self.context
     }
 
-    /// Gives up the request's seat under `queued.max.requests`: call before waiting for data or other clients.
+    /// Gives up the request's seat under `queued.max.requests` and `queued.max.request.bytes`: call before waiting for data or other clients.
     pub(crate) fn begin_waiting(&mut self) {
         self.context.admission = None;
     }

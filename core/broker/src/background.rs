@@ -2,12 +2,14 @@
 //! turn and does its file work on the blocking pool; all of them end with the broker.
 
 use crate::node::Node;
+use ottla_config::{BrokerConfig, Value};
 use ottla_env::Task;
+use ottla_log::LogError;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Kafka's log.flush.offset.checkpoint.interval.ms.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the metadata store is asked whether it has regular work; a shorter `metadata.log.max.snapshot.interval.ms` counts.
+const METADATA_INTERVAL: Duration = Duration::from_secs(60);
 /// How often files of deleted topics are looked at; they wait for `file.delete.delay.ms`.
 const DELETION_INTERVAL: Duration = Duration::from_secs(15);
 /// Longer sleeps are cut into these, so that no sum overflows; a task that wakes early sleeps on.
@@ -18,6 +20,10 @@ pub(crate) fn start(node: &Arc<Node>) -> Vec<Task> {
     let config = node.config();
     let retention = millis(config.log_retention_check_interval_ms);
     let flush = millis(config.log_flush_scheduler_interval_ms);
+    let metadata = match config.metadata_log_max_snapshot_interval_ms {
+        0 => METADATA_INTERVAL,
+        ms => millis(ms).min(METADATA_INTERVAL),
+    };
     vec![
         every(node, "retention", retention, |node| {
             let deleted = node.logs.delete_old_segments(node.env.now_ms());
@@ -27,16 +33,30 @@ pub(crate) fn start(node: &Arc<Node>) -> Vec<Task> {
         }),
         every(node, "flush", flush, |node| node.logs.flush_due(node.env.now_ms())),
         every(node, "deletion", DELETION_INTERVAL, |node| node.logs.remove_deleted(node.env.now_ms())),
-        every(node, "checkpoint", CHECKPOINT_INTERVAL, |node| {
-            node.metadata.tick();
-            let written = (node.logs.checkpoint_recovery_points())
-                .and_then(|()| node.logs.checkpoint_log_start_offsets())
-                .and_then(|()| node.logs.checkpoint_high_watermarks());
-            if let Err(error) = written {
-                tracing::error!(%error, "writing the checkpoints failed");
-            }
+        every(node, "metadata", metadata, |node| node.metadata.tick()),
+        every(node, "recovery points", setting(&config, "log.flush.offset.checkpoint.interval.ms"), |node| {
+            report(node.logs.checkpoint_recovery_points());
+        }),
+        every(node, "log start offsets", setting(&config, "log.flush.start.offset.checkpoint.interval.ms"), |node| {
+            report(node.logs.checkpoint_log_start_offsets());
+        }),
+        every(node, "high watermarks", setting(&config, "replica.high.watermark.checkpoint.interval.ms"), |node| {
+            report(node.logs.checkpoint_high_watermarks());
         }),
     ]
+}
+
+fn report(written: Result<(), LogError>) {
+    if let Err(error) = written {
+        tracing::error!(%error, "writing a checkpoint failed");
+    }
+}
+
+fn setting(config: &BrokerConfig, name: &str) -> Duration {
+    match config.get(name) {
+        Some(Value::Int(ms)) => millis(ms),
+        _ => SLEEP_MAX,
+    }
 }
 
 fn millis(ms: i64) -> Duration {

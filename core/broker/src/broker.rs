@@ -69,8 +69,8 @@ impl Broker {
         let sockets = bind(&config)?;
         let inproc_id = env.random_uuid().to_string();
         let endpoints = endpoints(&config, &sockets, &inproc_id);
-        let limits = limits(&config);
         let node = prepare(&env, config, endpoints).await?;
+        let limits = limits(&node);
         node.groups.load(&node).await;
         let listener = Listener::new(env, Dispatcher::new(node.clone()), limits);
         let inproc = InProcListener::bind(&inproc_id)
@@ -188,11 +188,11 @@ fn host_name() -> String {
     rustix::system::uname().nodename().to_str().map_or_else(|_| "localhost".to_owned(), str::to_owned)
 }
 
-fn limits(config: &BrokerConfig) -> Limits {
+fn limits(node: &Node) -> Limits {
+    let config = node.config();
     let count = |value: i32| usize::try_from(value).unwrap_or(usize::MAX);
     Limits {
-        connections_max: count(config.max_connections),
-        connections_per_ip_max: count(config.max_connections_per_ip),
+        connections: node.connection_limits.clone(),
         idle: u64::try_from(config.connections_max_idle_ms).map_or(Duration::MAX, Duration::from_millis),
         request_size_max: count(config.socket_request_max_bytes),
         requests_max: count(config.queued_max_requests),

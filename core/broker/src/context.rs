@@ -1,9 +1,9 @@
 //! What a handler may know about where a request came from.
 
 use ottla_model::Str;
+use ottla_wire::Admission;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// A request's surroundings.
 #[derive(Debug)]
@@ -16,8 +16,8 @@ pub(crate) struct RequestContext {
     pub(crate) listener: Arc<str>,
     /// The remote address; `None` in process.
     pub(crate) address: Option<SocketAddr>,
-    /// The seat under `queued.max.requests`.
-    pub(crate) admission: Option<OwnedSemaphorePermit>,
+    /// The seat under `queued.max.requests` and `queued.max.request.bytes`.
+    pub(crate) admission: Option<Admission>,
 }
 
 impl RequestContext {

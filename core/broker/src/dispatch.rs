@@ -10,9 +10,8 @@ use crate::handlers;
 use crate::node::Node;
 use bytes::Bytes;
 use ottla_protocol::{ApiKey, Message, Reader, Request, RequestHeader, ResponseHeader, Writer};
-use ottla_wire::{Answer, Peer, Service};
+use ottla_wire::{Admission, Answer, Peer, Service};
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// A handler's answer.
 #[derive(Debug)]
@@ -56,7 +55,7 @@ impl Service for Dispatcher {
         Session { peer }
     }
 
-    async fn call(&self, session: &mut Session, frame: Bytes, admission: OwnedSemaphorePermit) -> Answer {
+    async fn call(&self, session: &mut Session, frame: Bytes, admission: Admission) -> Answer {
         let mut reader = Reader::new(frame.clone());
         let call = match Call::read(&mut reader, &frame, session, admission) {
             Ok(call) => call,
@@ -83,12 +82,7 @@ struct Call {
 }
 
 impl Call {
-    fn read(
-        reader: &mut Reader,
-        frame: &Bytes,
-        session: &Session,
-        admission: OwnedSemaphorePermit,
-    ) -> Result<Call, String> {
+    fn read(reader: &mut Reader, frame: &Bytes, session: &Session, admission: Admission) -> Result<Call, String> {
         // Key and version decide how the header itself is read.
         let start = frame.first_chunk::<4>().ok_or("a request too short for a header")?;
         let key = i16::from_be_bytes([start[0], start[1]]);

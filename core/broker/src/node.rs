@@ -14,8 +14,10 @@ use ottla_log::{LogConfig, LogManager};
 use ottla_metadata::{BROKER_RESOURCE, MetadataImage, MetadataStore, TOPIC_RESOURCE, controller};
 use ottla_model::{ErrorCode, Uuid};
 use ottla_protocol::ApiKey;
+use ottla_wire::ConnectionLimits;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bits of the operations on a topic: READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
 pub(crate) const TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
@@ -66,6 +68,8 @@ pub(crate) struct Node {
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) groups: Groups,
     pub(crate) producer_ids: ProducerIds,
+    /// The listeners look here for each new connection.
+    pub(crate) connection_limits: Arc<ConnectionLimits>,
     authorizer: Authorizer,
     quotas: Quotas,
 }
@@ -99,6 +103,7 @@ impl Node {
             logs,
             partitions: Partitions::default(),
             producer_ids: ProducerIds::default(),
+            connection_limits: Arc::new(ConnectionLimits { max: AtomicUsize::new(0), per_ip: AtomicUsize::new(0) }),
             authorizer: Authorizer,
             quotas: Quotas,
         };
@@ -218,5 +223,8 @@ impl Node {
         let own = (*image.configs(BROKER_RESOURCE, &self.id().to_string())).clone();
         let mut config = self.config.write();
         *config = Arc::new(config.with_dynamic(defaults, own));
+        let count = |value: i32| usize::try_from(value).unwrap_or(0);
+        self.connection_limits.max.store(count(config.max_connections), Ordering::Relaxed);
+        self.connection_limits.per_ip.store(count(config.max_connections_per_ip), Ordering::Relaxed);
     }
 }

@@ -26,7 +26,7 @@ table! {
     "broker.session.timeout.ms" Int "9000" Any, Medium ReadOnly Ignored "A broker silent for this long is fenced.";
     "client.quota.callback.class" Class null Any, Low ReadOnly Ignored "Class that computes client quotas.";
     "compression.gzip.level" Int "-1" GzipLevel, Medium ClusterWide Implemented "Level used when the broker itself compresses with gzip; -1 is the library's own.";
-    "compression.lz4.level" Int "9" Between(1, 17), Medium ClusterWide Implemented "Level used when the broker itself compresses with lz4.";
+    "compression.lz4.level" Int "9" Between(1, 17), Medium ClusterWide Ignored "Level used when the broker itself compresses with lz4.";
     "compression.type" String "producer" OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), High ClusterWide Implemented "Codec stored on disk; producer keeps what the producer sent.";
     "compression.zstd.level" Int "3" Between(-131072, 22), Medium ClusterWide Implemented "Level used when the broker itself compresses with zstd.";
     "config.providers" List "" List, Low ClusterWide Ignored "Names of providers that fill placeholders in config values.";
@@ -165,9 +165,9 @@ table! {
     "log.dirs" List null NonEmptyList, High ReadOnly Implemented "Directories for the logs, comma separated.";
     "log.flush.interval.messages" Long "9223372036854775807" AtLeast(1), High ClusterWide Implemented "Sync a partition to disk after this many records.";
     "log.flush.interval.ms" Long null Any, High ClusterWide Implemented "Sync a partition to disk after this time; log.flush.scheduler.interval.ms when unset.";
-    "log.flush.offset.checkpoint.interval.ms" Int "60000" AtLeast(0), High ReadOnly Ignored "Time between writes of the recovery point checkpoint.";
+    "log.flush.offset.checkpoint.interval.ms" Int "60000" AtLeast(0), High ReadOnly Implemented "Time between writes of the recovery point checkpoint.";
     "log.flush.scheduler.interval.ms" Long "9223372036854775807" Any, High ReadOnly Implemented "Time between checks whether a log needs a sync.";
-    "log.flush.start.offset.checkpoint.interval.ms" Int "60000" AtLeast(0), High ReadOnly Ignored "Time between writes of the log start offset checkpoint.";
+    "log.flush.start.offset.checkpoint.interval.ms" Int "60000" AtLeast(0), High ReadOnly Implemented "Time between writes of the log start offset checkpoint.";
     "log.index.interval.bytes" Int "4096" AtLeast(0), Medium ClusterWide Implemented "Bytes of log between two index entries.";
     "log.index.size.max.bytes" Int "10485760" AtLeast(4), Medium ClusterWide Implemented "Largest index file, bytes.";
     "log.initial.task.delay.ms" Long "30000" AtLeast(0), Internal ReadOnly Ignored "Delay of the log manager's first background round.";
@@ -196,7 +196,7 @@ table! {
     "max.connections.per.ip.overrides" String "" Any, Medium ClusterWide Ignored "Other limits for some addresses, host:count each.";
     "max.decompressed.message.bytes" Int "2147483639" Between(1, 2147483639), Medium ClusterWide Ignored "Largest record after decompression, bytes.";
     "max.incremental.fetch.session.cache.slots" Int "1000" AtLeast(0), Medium ReadOnly Implemented "Most incremental fetch sessions kept.";
-    "max.request.partition.size.limit" Int "2000" AtLeast(1), Medium ReadOnly Ignored "Most partitions described in one DescribeTopicPartitions response.";
+    "max.request.partition.size.limit" Int "2000" AtLeast(1), Medium ReadOnly Implemented "Most partitions described in one DescribeTopicPartitions response.";
     "message.max.bytes" Int "1048588" AtLeast(0), High ClusterWide Implemented "Largest record batch accepted, bytes.";
     "metadata.log.dir" String null Any, High ReadOnly Implemented "Directory of the metadata log; the first log directory when unset.";
     "metadata.log.max.record.bytes.between.snapshots" Long "20971520" AtLeast(1), High ReadOnly Implemented "Bytes of metadata records after which a snapshot is written.";
@@ -271,7 +271,7 @@ table! {
     "replica.fetch.min.bytes" Int "1" Any, High ReadOnly Ignored "Fewest bytes a follower waits for.";
     "replica.fetch.response.max.bytes" Int "10485760" AtLeast(0), Medium ReadOnly Ignored "Largest response of a follower fetch, bytes.";
     "replica.fetch.wait.max.ms" Int "500" Any, High ReadOnly Ignored "Longest wait of a follower fetch.";
-    "replica.high.watermark.checkpoint.interval.ms" Long "5000" Any, High ReadOnly Ignored "Time between writes of the high watermark checkpoint.";
+    "replica.high.watermark.checkpoint.interval.ms" Long "5000" Any, High ReadOnly Implemented "Time between writes of the high watermark checkpoint.";
     "replica.lag.time.max.ms" Long "30000" Any, High ReadOnly Ignored "A follower behind for this long leaves the ISR.";
     "replica.selector.class" String null Any, Medium ReadOnly Ignored "Class that picks the replica a consumer reads from.";
     "replica.socket.receive.buffer.bytes" Int "65536" Any, High ReadOnly Ignored "Receive buffer of follower connections, bytes.";

@@ -12,7 +12,7 @@ table! {
     ROWS;
     "cleanup.policy" List "delete" ListOf(&["compact", "delete"]), Medium PerTopic Implemented "What happens to old segments: delete, compact, both, or nothing when empty.";
     "compression.gzip.level" Int "-1" GzipLevel, Medium PerTopic Implemented "Level used when the broker itself compresses with gzip; -1 is the library's own.";
-    "compression.lz4.level" Int "9" Between(1, 17), Medium PerTopic Implemented "Level used when the broker itself compresses with lz4.";
+    "compression.lz4.level" Int "9" Between(1, 17), Medium PerTopic Ignored "Level used when the broker itself compresses with lz4.";
     "compression.type" String "producer" OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), Medium PerTopic Implemented "Codec stored on disk; producer keeps what the producer sent.";
     "compression.zstd.level" Int "3" Between(-131072, 22), Medium PerTopic Implemented "Level used when the broker itself compresses with zstd.";
     "delete.retention.ms" Long "86400000" AtLeast(0), Medium PerTopic Ignored "How long tombstones stay readable after compaction.";

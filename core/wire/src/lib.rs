@@ -21,6 +21,6 @@ mod stream;
 pub use client::{ClientConnection, ClientError, ConnectOptions, Pending};
 pub use frame::FrameError;
 pub use inproc::{InProcListener, inproc_name};
-pub use listener::{Limits, Listener, ListenerOptions, ListenerStats};
+pub use listener::{Admission, ConnectionLimits, Limits, Listener, ListenerOptions, ListenerStats};
 pub use server::{Answer, Peer, Service};
 pub use stream::Stream;

@@ -12,15 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 /// The broker's bounds on its connections, under Kafka's names.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// `max.connections`: connections over all listeners; a further one is closed at once.
-    pub connections_max: usize,
-    /// `max.connections.per.ip`.
-    pub connections_per_ip_max: usize,
+    /// How many connections at once; shared, because it may change while the broker runs.
+    pub connections: Arc<ConnectionLimits>,
     /// `connections.max.idle.ms`: a connection that neither sends nor takes a byte this long is closed.
     pub idle: Duration,
     /// `socket.request.max.bytes`.
@@ -29,6 +27,15 @@ pub struct Limits {
     pub requests_max: usize,
     /// `queued.max.request.bytes`: bytes of requests being answered; `None` is unbounded, Kafka's default (-1).
     pub request_bytes_max: Option<u64>,
+}
+
+/// The bounds on connections that may change while the broker runs. A lower one closes nothing that is open.
+#[derive(Debug)]
+pub struct ConnectionLimits {
+    /// `max.connections`: connections over all listeners; a further one is closed at once.
+    pub max: AtomicUsize,
+    /// `max.connections.per.ip`.
+    pub per_ip: AtomicUsize,
 }
 
 /// Socket options of one listener.
@@ -58,7 +65,7 @@ pub(crate) struct Shared<S> {
     pub(crate) service: S,
     pub(crate) limits: Limits,
     pub(crate) admission: Arc<Semaphore>,
-    pub(crate) budget: ByteBudget,
+    pub(crate) budget: Arc<ByteBudget>,
     stats: Arc<ListenerStats>,
     /// Guards the connection counts per address.
     per_ip: Mutex<HashMap<IpAddr, usize>>,
@@ -77,7 +84,7 @@ impl<S: Service> Listener<S> {
     /// No listener yet; add them with [`Listener::tcp`] and [`Listener::inproc`].
     pub fn new(env: Env, service: S, limits: Limits) -> Listener<S> {
         let admission = Arc::new(Semaphore::new(limits.requests_max.clamp(1, Semaphore::MAX_PERMITS)));
-        let budget = ByteBudget::new(limits.request_bytes_max);
+        let budget = Arc::new(ByteBudget::new(limits.request_bytes_max));
         let (stop, _) = watch::channel(false);
         let stats = Arc::new(ListenerStats::default());
         let per_ip = Mutex::default();
@@ -206,17 +213,17 @@ struct Seat<S> {
 
 impl<S> Seat<S> {
     fn take(shared: &Arc<Shared<S>>, ip: Option<IpAddr>) -> Option<Seat<S>> {
-        let limits = &shared.limits;
+        let max = shared.limits.connections.max.load(Ordering::Relaxed);
+        let per_ip_max = shared.limits.connections.per_ip.load(Ordering::Relaxed);
         let mut per_ip = shared.per_ip.lock();
         let open = shared.stats.connections.load(Ordering::Relaxed);
         let from_ip = ip.map_or(0, |ip| per_ip.get(&ip).copied().unwrap_or(0));
-        if open >= limits.connections_max {
-            tracing::warn!(?ip, limit = limits.connections_max, "refused a connection: max.connections is reached");
+        if open >= max {
+            tracing::warn!(?ip, limit = max, "refused a connection: max.connections is reached");
             return None;
         }
-        if ip.is_some() && from_ip >= limits.connections_per_ip_max {
-            let limit = limits.connections_per_ip_max;
-            tracing::warn!(?ip, limit, "refused a connection: max.connections.per.ip is reached");
+        if ip.is_some() && from_ip >= per_ip_max {
+            tracing::warn!(?ip, limit = per_ip_max, "refused a connection: max.connections.per.ip is reached");
             return None;
         }
         if let Some(ip) = ip {
@@ -270,24 +277,32 @@ impl ByteBudget {
         }
     }
 
-    pub(crate) fn hold(&self, bytes: usize) -> HeldBytes<'_> {
+    pub(crate) fn hold(self: &Arc<Self>, bytes: usize) -> HeldBytes {
         if let Some(left) = &self.left {
             left.fetch_sub(bytes as i64, Ordering::AcqRel);
         }
-        HeldBytes { budget: self, bytes }
+        HeldBytes { budget: self.clone(), bytes }
     }
 }
 
-pub(crate) struct HeldBytes<'a> {
-    budget: &'a ByteBudget,
+#[derive(Debug)]
+pub(crate) struct HeldBytes {
+    budget: Arc<ByteBudget>,
     bytes: usize,
 }
 
-impl Drop for HeldBytes<'_> {
+impl Drop for HeldBytes {
     fn drop(&mut self) {
         if let Some(left) = &self.budget.left {
             left.fetch_add(self.bytes as i64, Ordering::AcqRel);
             self.budget.freed.notify_waiters();
         }
     }
+}
+
+/// One request's seat under `queued.max.requests` and its share of `queued.max.request.bytes`, given back on drop.
+#[derive(Debug)]
+pub struct Admission {
+    pub(crate) _seat: OwnedSemaphorePermit,
+    pub(crate) _bytes: HeldBytes,
 }

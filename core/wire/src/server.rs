@@ -4,13 +4,12 @@
 //! what bounds the memory of one connection: one request and one answer, the latter mostly references into the log.
 
 use crate::frame::FrameError;
-use crate::listener::Shared;
+use crate::listener::{Admission, Shared};
 use crate::stream::Stream;
 use bytes::Bytes;
 use ottla_model::Records;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
@@ -42,13 +41,14 @@ pub trait Service: Send + Sync + 'static {
     /// A connection was accepted.
     fn open(&self, peer: Peer) -> Self::Session;
 
-    /// Answers one request frame. `admission` counts against `queued.max.requests`: an answer that has to wait for
-    /// something other than this broker's own work (new data, other group members) drops it first.
+    /// Answers one request frame. `admission` counts against `queued.max.requests` and `queued.max.request.bytes`: an
+    /// answer that has to wait for something other than this broker's own work (new data, other group members) drops it
+    /// first, or those who wait would keep out those they wait for.
     fn call(
         &self,
         session: &mut Self::Session,
         frame: Bytes,
-        admission: OwnedSemaphorePermit,
+        admission: Admission,
     ) -> impl Future<Output = Answer> + Send;
 }
 
@@ -65,8 +65,9 @@ pub(crate) async fn serve<S: Service>(shared: Arc<Shared<S>>, mut stream: Stream
             Ok(Err(error)) => return Some(error),
             Ok(Ok(frame)) => frame,
         };
-        let _held = shared.budget.hold(frame.len());
-        let Ok(admission) = shared.admission.clone().acquire_owned().await else { return None };
+        let bytes = shared.budget.hold(frame.len());
+        let Ok(seat) = shared.admission.clone().acquire_owned().await else { return None };
+        let admission = Admission { _seat: seat, _bytes: bytes };
         match shared.service.call(&mut session, frame, admission).await {
             Answer::Frame(content) => {
                 // A peer that never reads is a peer that is idle: the same limit ends both.

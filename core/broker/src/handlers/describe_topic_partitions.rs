@@ -14,9 +14,6 @@ use ottla_protocol::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResp
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Kafka's max.request.partition.size.limit.
-const PARTITIONS_MAX: i32 = 2000;
-
 pub(crate) async fn handle(
     node: &Arc<Node>,
     request: Authorized<DescribeTopicPartitionsRequest>,
@@ -32,7 +29,8 @@ pub(crate) async fn handle(
         Some(cursor) => (&*cursor.topic_name, cursor.partition_index.max(0)),
         None => ("", 0),
     };
-    let mut left = request.response_partition_limit.clamp(1, PARTITIONS_MAX) as usize;
+    let limit = node.config().max_request_partition_size_limit;
+    let mut left = request.response_partition_limit.clamp(1, limit.max(1)) as usize;
     let mut response = DescribeTopicPartitionsResponse::default();
     for name in names.range(first_topic..) {
         if *name != first_topic {
