@@ -99,11 +99,11 @@ impl Log {
             let first_size = found.header.size_in_bytes();
             let wanted = if min_one { max_bytes.max(first_size) } else { max_bytes };
             let len = wanted.min((limit - found.position) as usize);
-            let mut records = Records::empty();
-            if len > 0 {
-                let file = segment.file().context("open", segment.path())?;
-                records.push(file.chunk(found.position, len).context("read", segment.path())?);
-            }
+            let records = match len {
+                0 => Records::empty(),
+                len => (segment.file().and_then(|file| file.records(found.position, len)))
+                    .context("read", segment.path())?,
+            };
             return Ok(FetchData {
                 records,
                 start_offset,

@@ -334,8 +334,10 @@ impl Loader<'_> {
                         self.epochs.assign(epoch, header.base_offset);
                     }
                     let aborted = replay_batch(&mut self.producers, &header, || Some(batch));
-                    if let Some(aborted) = aborted {
-                        index.txns.append(&aborted).context("write the index of", segment.path())?;
+                    if let Some(aborted) = aborted
+                        && let Err(error) = index.txns.append(&aborted)
+                    {
+                        tracing::warn!(path = %segment.path().display(), %error, "cannot write the transaction index");
                     }
                 }
                 Step::End => break,

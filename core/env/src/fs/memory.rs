@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use ottla_model::{Chunk, Records};
 use parking_lot::{Mutex, RwLock};
 
 use super::{DirEntry, OpenMode};
@@ -260,6 +261,11 @@ impl MemFile {
 
     pub(super) fn len(&self) -> io::Result<u64> {
         Ok(self.content.read().len)
+    }
+
+    /// Up to `len` bytes from `position` on, as they were appended.
+    pub(super) fn pieces(&self, position: u64, len: usize) -> Records {
+        self.content.read().slices(position, len).map(Chunk::Bytes).collect()
     }
 
     pub(super) fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes> {

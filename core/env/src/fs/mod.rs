@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_model::Chunk;
+use ottla_model::{Chunk, Records};
 
 pub use cache::{DEFAULT_OPEN_FILES_MAX, FileCache};
 pub use lock::{DirLock, LockError};
@@ -312,6 +312,17 @@ impl File {
             FileKind::Memory { file, .. } => {
                 let bytes = file.read_at(position, len)?;
                 if bytes.len() < len { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(Chunk::Bytes(bytes)) }
+            }
+        }
+    }
+
+    /// As [`File::chunk`], without a copy in memory either: the pieces are those that were appended.
+    pub fn records(&self, position: u64, len: usize) -> io::Result<Records> {
+        match &self.0 {
+            FileKind::Real(file) => file.region(position, len).map(|region| Records::from(Chunk::Region(region))),
+            FileKind::Memory { file, .. } => {
+                let records = file.pieces(position, len);
+                if records.len() < len { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(records) }
             }
         }
     }
