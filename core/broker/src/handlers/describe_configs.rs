@@ -27,7 +27,8 @@ pub(crate) async fn handle(
         };
         let wanted = |entry: &Entry| match &resource.configuration_keys {
             None => true,
-            Some(keys) => keys.iter().any(|key| **key == entry.name),
+            // No keys are all keys, as Kafka has it.
+            Some(keys) => keys.is_empty() || keys.iter().any(|key| **key == entry.name),
         };
         let configs = configs.into_iter().filter(wanted).map(|entry| answer(entry, &request));
         DescribeConfigsResult {
