@@ -174,3 +174,41 @@ fn a_thousand_partitions_are_cheap() {
         });
     });
 }
+
+/// How many logs are loaded at a time; each waits until `wanted` others are being loaded too, or for good.
+fn loaded_at_a_time(place: &Place, threads: usize, wanted: usize) -> usize {
+    use std::sync::{Condvar, Mutex};
+    let options = LogManagerOptions { threads, ..options() };
+    let manager = Arc::new(LogManager::open(&place.env, &[place.dir.join("threads")], options).unwrap());
+    let state = Arc::new((Mutex::new((0, 0)), Condvar::new()));
+    let seen = state.clone();
+    let report = block_on(manager.load(move |_| {
+        let (counts, changed) = &*seen;
+        let mut guard = counts.lock().unwrap();
+        guard.0 += 1;
+        guard.1 = guard.1.max(guard.0);
+        changed.notify_all();
+        let patience = Duration::from_secs(30);
+        guard = changed.wait_timeout_while(guard, patience, |(_, most)| *most < wanted).unwrap().0;
+        guard.0 -= 1;
+        None
+    }));
+    assert_eq!(report.unwrap().logs, 4);
+    block_on(manager.close(None)).unwrap();
+    state.0.lock().unwrap().1
+}
+
+/// `num.recovery.threads.per.data.dir`.
+#[test]
+fn loading_uses_the_threads_it_is_given() {
+    both(|place| {
+        let manager = LogManager::open(&place.env, &[place.dir.join("threads")], options()).unwrap();
+        for number in 0..4 {
+            manager.get_or_create(&partition(number), Some(TOPIC_ID), Arc::new(small())).unwrap();
+        }
+        block_on(manager.close(None)).unwrap();
+        drop(manager);
+        assert_eq!(loaded_at_a_time(place, 1, 1), 1);
+        assert_eq!(loaded_at_a_time(place, 4, 4), 4);
+    });
+}
