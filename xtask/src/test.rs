@@ -17,10 +17,11 @@ use crate::tools;
 use broker::Engine;
 
 const USAGE: &str = "\
-cargo xtask test [--full] [--only AREA[/NAME]] [--against-kafka] [--list]
+cargo xtask test [--full] [--only AREA[/NAME]] [--ottla PATH] [--against-kafka] [--list]
 
   --full            also the long soaks (more rounds of the kill -9 loop, longer fuzzing)
   --only AREA       one area, or with /NAME what of it contains that name; may be given more than once
+  --ottla PATH      interop and faults run against this binary instead of building one
   --against-kafka   interop and faults run against Apache Kafka instead of Ottla, to develop them
   --list            the areas and their budgets
 
@@ -55,6 +56,7 @@ impl Case {
 pub struct Request {
     pub full: bool,
     against_kafka: bool,
+    ottla: Option<std::path::PathBuf>,
     only: Vec<String>,
     /// The NAME part of `--only AREA/NAME` for the area that runs now.
     pub filter: Option<String>,
@@ -63,7 +65,11 @@ pub struct Request {
 impl Request {
     /// The broker under test.
     pub fn engine(&self) -> Result<Engine, String> {
-        if self.against_kafka { tools::kafka_broker().map(Engine::Kafka) } else { tools::ottla().map(Engine::Ottla) }
+        match &self.ottla {
+            _ if self.against_kafka => tools::kafka_broker().map(Engine::Kafka),
+            Some(binary) => Ok(Engine::Ottla(binary.clone())),
+            None => tools::ottla().map(Engine::Ottla),
+        }
     }
 }
 
@@ -95,6 +101,7 @@ pub fn run(args: &[String]) -> crate::Outcome {
             "--full" => request.full = true,
             "--against-kafka" => request.against_kafka = true,
             "--only" => request.only.push(rest.next().ok_or("--only wants the name of an area")?.clone()),
+            "--ottla" => request.ottla = Some(rest.next().ok_or("--ottla wants the path of a binary")?.into()),
             "--list" => {
                 AREAS.iter().for_each(|a| println!("{:<10} {:>4.1} minutes", a.name, a.budget_minutes));
                 return Ok(());

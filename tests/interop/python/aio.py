@@ -48,6 +48,7 @@ class Interop(Check):
         await run("group-describe", self.group_describe)
         await run("add-partitions", self.add_partitions)
         await run("describe-configs", self.describe_configs)
+        await run("alter-configs", self.alter_configs)
         await run("delete-records", self.delete_records)
         await run("auto-create", self.auto_create)
         await run("delete-topic", self.delete_topic)
@@ -260,6 +261,23 @@ class Interop(Check):
         error, _, _, _, entries = (await self.admin.describe_configs([resource]))[0].resources[0][:5]
         self.raise_code(error)
         that(("retention.ms", "3600000") in [e[:2] for e in entries] and len(entries) > 20, "retention.ms among all")
+
+    async def alter_configs(self):
+        """aiokafka knows the older request only, which replaces all configs of a topic."""
+
+        async def alter(configs):
+            resource = ConfigResource(ConfigResourceType.TOPIC, self.name("created"), configs)
+            self.raise_code((await self.admin.alter_configs([resource]))[0].resources[0][0])
+
+        await alter({"max.message.bytes": "54321"})
+
+        async def changed():
+            resource = ConfigResource(ConfigResourceType.TOPIC, self.name("created"))
+            configs = {e[0]: e[1] for e in (await self.admin.describe_configs([resource]))[0].resources[0][4]}
+            return configs["max.message.bytes"] == "54321" and configs["retention.ms"] != "3600000"
+
+        await self.eventually("configs changed", changed)
+        await self.fails("InvalidConfigurationError", functools.partial(alter, {"retention.ms": "soon"}))
 
     async def delete_records(self):
         tp = self.tp("gzip")

@@ -86,16 +86,16 @@ pub fn suites() -> Vec<Suite> {
         Suite { name: "java-4.3.1", scenarios: all(), command: |target| java(target, tools::KAFKA_CLIENTS[0]) },
         Suite { name: "java-2.8.2", scenarios: all(), command: |target| java(target, tools::KAFKA_CLIENTS[1]) },
         Suite { name: "confluent-kafka", scenarios: all(), command: |target| python("confluent.py", target, "confluent") },
-        // Its admin client has no incremental alterations and deletes no groups.
+        // Its admin client deletes no groups.
         Suite {
             name: "aiokafka",
-            scenarios: without(&["alter-configs", "group-delete"]),
+            scenarios: without(&["group-delete"]),
             command: |target| python("aio.py", target, "aiokafka"),
         },
-        // It knows neither incremental alterations nor static members.
+        // It has no static members.
         Suite {
             name: "kafkajs",
-            scenarios: without(&["alter-configs", "group-static"]),
+            scenarios: without(&["group-static"]),
             command: |target| {
                 let mut command = node(&["interop.js"])?;
                 command.args([&target.bootstrap, "kafkajs"]);
