@@ -104,12 +104,9 @@ impl Call {
 
     fn decode<R: Request>(&self, reader: &mut Reader) -> Result<R, String> {
         let (api, version) = (self.api, self.context.api_version);
-        let request = R::decode(reader, version)
-            .map_err(|error| format!("the body of {} v{version} cannot be read: {error}", api.name()))?;
-        match reader.remaining() {
-            0 => Ok(request),
-            left => Err(format!("{left} bytes behind the end of a {} v{version} request", api.name())),
-        }
+        // What stands behind the body is ignored, as Apache Kafka does: librdkafka's Metadata v13 ends with three bytes more.
+        R::decode(reader, version)
+            .map_err(|error| format!("the body of {} v{version} cannot be read: {error}", api.name()))
     }
 }
 
