@@ -1,6 +1,7 @@
 //! What a log needs to know of its topic's configuration, resolved and typed. The broker builds it from core/config; the
 //! defaults here are Kafka's.
 
+use ottla_env::Env;
 use ottla_model::Compression;
 use ottla_model::record_batch::TimestampType;
 
@@ -87,6 +88,14 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
+    /// What a new segment takes off `segment.ms`; a segment of an earlier run is given another.
+    pub(crate) fn draw_jitter_ms(&self, env: &Env) -> i64 {
+        match self.segment_jitter_ms.min(self.segment_ms) {
+            max if max > 0 => (env.random_u64() % max as u64) as i64,
+            _ => 0,
+        }
+    }
+
     /// The offset index's largest number of entries.
     pub(crate) fn offset_index_entries_max(&self) -> u64 {
         (u64::from(self.segment_index_bytes) / crate::offset_index::ENTRY_SIZE).max(1)

@@ -41,7 +41,8 @@ pub(crate) struct Loaded {
 /// A log without records that starts at `offset`.
 pub(crate) fn create_empty(context: &SegmentContext, config: &LogConfig, offset: i64) -> Result<Loaded, LogError> {
     let now_ms = context.env.now_ms();
-    let segment = Segment::create(context, offset, config.index_interval_bytes, now_ms, 0)
+    let jitter_ms = config.draw_jitter_ms(&context.env);
+    let segment = Segment::create(context, offset, config.index_interval_bytes, now_ms, jitter_ms)
         .context("create a segment in", context.dir.path())?;
     let mut producers = ProducerState::default();
     producers.set_map_end_offset(offset);
@@ -72,7 +73,7 @@ pub(crate) fn load(
         .iter()
         .map(|&base_offset| {
             let absent = files.absent_indexes(base_offset);
-            Arc::new(Segment::existing(context, base_offset, config.index_interval_bytes, now_ms, absent))
+            Arc::new(Segment::existing(context, base_offset, config, now_ms, absent))
         })
         .collect();
     let mut loader = Loader {
@@ -182,8 +183,7 @@ fn complete_swaps(
         // Renamed at once: a `.log` under its final name is read like any other.
         let (from, to) = (dir.join(name), segment_file(dir, base_offset, LOG));
         env.fs().rename(&from, &to).context("complete the swap of", &from)?;
-        let segment =
-            Segment::existing(context, base_offset, config.index_interval_bytes, env.now_ms(), AbsentIndexes::ALL);
+        let segment = Segment::existing(context, base_offset, config, env.now_ms(), AbsentIndexes::ALL);
         let size = segment.size().context("open", &to)?;
         let mut scanner = segment.scan(0, size, BULK_SCAN_BYTES)?;
         let mut next_offset = base_offset;

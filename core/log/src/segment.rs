@@ -12,6 +12,7 @@ use ottla_env::{Env, File};
 use ottla_model::record_batch::{BatchError, BatchHeader, HEADER_SIZE};
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::config::LogConfig;
 use crate::error::{IoContext, LogError};
 use crate::lazy_file::{LazyFile, LogDir};
 use crate::names::LOG;
@@ -87,11 +88,13 @@ impl Segment {
     pub(crate) fn existing(
         context: &SegmentContext,
         base_offset: i64,
-        index_interval_bytes: u32,
+        config: &LogConfig,
         now_ms: i64,
         absent: AbsentIndexes,
     ) -> Segment {
-        Segment::new(context, base_offset, index_interval_bytes, now_ms, 0, absent)
+        // Only an active segment rolls, but which one that is shows later.
+        let jitter_ms = config.draw_jitter_ms(&context.env);
+        Segment::new(context, base_offset, config.index_interval_bytes, now_ms, jitter_ms, absent)
     }
 
     fn new(

@@ -65,9 +65,10 @@ impl Log {
         let removed = self.segments().to_vec();
         // First the old names go: the new segment may have one of them.
         self.discard(&mut writer, &removed, now_ms);
-        let interval = self.config().index_interval_bytes;
+        let config = self.config();
+        let (interval, jitter_ms) = (config.index_interval_bytes, config.draw_jitter_ms(&self.context.env));
         let segment =
-            Segment::create(&self.context, offset, interval, now_ms, 0).context("create a segment in", &dir)?;
+            Segment::create(&self.context, offset, interval, now_ms, jitter_ms).context("create a segment in", &dir)?;
         let segment = Arc::new(segment);
         *self.segments.write() = Arc::new(vec![segment.clone()]);
         writer.active = segment;

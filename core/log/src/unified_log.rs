@@ -412,10 +412,7 @@ impl Log {
             return Ok(());
         }
         old.finish()?;
-        let jitter_ms = match config.segment_jitter_ms.min(config.segment_ms) {
-            max if max > 0 => (env.random_u64() % max as u64) as i64,
-            _ => 0,
-        };
+        let jitter_ms = config.draw_jitter_ms(env);
         let segment = Segment::create(&self.context, base_offset, config.index_interval_bytes, now_ms, jitter_ms)
             .context("create a segment in", &dir)?;
         writer.producers.set_map_end_offset(base_offset);
