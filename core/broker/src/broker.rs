@@ -3,7 +3,7 @@
 use crate::background;
 use crate::dispatch::Dispatcher;
 use crate::node::{Endpoint, Node, NodeParts};
-use ottla_config::BrokerConfig;
+use ottla_config::{BrokerConfig, Warning};
 use ottla_env::{Env, Task};
 use ottla_log::{CleanShutdown, LogError, LogManager, LogManagerOptions, MetaProperties};
 use ottla_metadata::{BrokerSpec, MetadataError, MetadataStore, StoreOptions, controller};
@@ -57,6 +57,7 @@ pub struct Broker {
     listener: Listener<Dispatcher>,
     background: Vec<Task>,
     inproc: String,
+    warnings: Vec<Warning>,
 }
 
 impl Broker {
@@ -82,7 +83,8 @@ impl Broker {
                 .map_err(|error| StartError::Listen { address: name, reason: error.to_string() })?;
         }
         let background = background::start(&node);
-        Ok(Broker { node, listener, background, inproc: inproc_name(&inproc_id) })
+        let warnings = node.stored_warnings();
+        Ok(Broker { warnings, node, listener, background, inproc: inproc_name(&inproc_id) })
     }
 
     /// Where clients are told to connect, a row per TCP listener.
@@ -98,6 +100,11 @@ impl Broker {
     /// The cluster's id.
     pub fn cluster_id(&self) -> &str {
         self.node.cluster_id()
+    }
+
+    /// What is stored for topics and brokers and has no effect here, as of the start.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// Open connections over all listeners.

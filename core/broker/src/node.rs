@@ -8,7 +8,7 @@ use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
 use crate::topics::{ConfigChange, OFFSETS_TOPIC, Refusal};
-use ottla_config::{BrokerConfig, alter};
+use ottla_config::{BrokerConfig, Props, Scope, Warning, alter, effect};
 use ottla_env::Env;
 use ottla_log::{LogConfig, LogManager};
 use ottla_metadata::{BROKER_RESOURCE, MetadataImage, MetadataStore, TOPIC_RESOURCE, controller};
@@ -208,6 +208,8 @@ impl Node {
             let record =
                 |(key, value): &alter::Change| controller::set_config(BROKER_RESOURCE, &name, key, value.as_deref());
             let image = node.append_metadata(changes.iter().map(record).collect())?;
+            let owner = if name.is_empty() { "all brokers" } else { "this broker" };
+            node.warn_of(Scope::Broker, owner, &changes.iter().filter_map(set).collect());
             node.refresh_broker_config(&image);
             for topic in image.topics() {
                 node.refresh_topic_config(&image, &topic.name);
@@ -215,6 +217,25 @@ impl Node {
             Ok(())
         };
         self.env.blocking(change).await
+    }
+
+    /// Stored configs that have no effect.
+    pub(crate) fn stored_warnings(&self) -> Vec<Warning> {
+        let image = self.metadata.image();
+        let topics: Vec<_> =
+            image.topics().map(|topic| (topic.name.clone(), image.configs(TOPIC_RESOURCE, &topic.name))).collect();
+        let mut warnings = effect::warnings(Scope::Topic, topics.iter().map(|(name, props)| (&**name, &**props)));
+        let own = image.configs(BROKER_RESOURCE, &self.id().to_string());
+        let all = image.configs(BROKER_RESOURCE, "");
+        warnings.extend(effect::warnings(Scope::Broker, [("this broker", &*own), ("all brokers", &*all)]));
+        warnings
+    }
+
+    /// Says which of the configs that were just set have no effect.
+    pub(crate) fn warn_of(&self, scope: Scope, owner: &str, set: &Props) {
+        for warning in effect::warnings(scope, [(owner, set)]) {
+            tracing::warn!(config = warning.key, "{}", warning.message);
+        }
     }
 
     /// Takes the dynamic broker configs out of the image.
@@ -227,4 +248,9 @@ impl Node {
         self.connection_limits.max.store(count(config.max_connections), Ordering::Relaxed);
         self.connection_limits.per_ip.store(count(config.max_connections_per_ip), Ordering::Relaxed);
     }
+}
+
+/// A change that sets something, as what it sets.
+pub(crate) fn set(change: &alter::Change) -> Option<(String, String)> {
+    Some((change.0.clone(), change.1.clone()?))
 }

@@ -6,7 +6,7 @@
 use crate::node::Node;
 use crate::partition::Partition;
 use ottla_config::describe::{self, ConfigSource};
-use ottla_config::{BrokerConfig, ConfigError, Props, TopicConfig, alter};
+use ottla_config::{BrokerConfig, ConfigError, Props, Scope, TopicConfig, alter};
 use ottla_log::{CleanupPolicy, Log, LogConfig, LogError, TimestampType};
 use ottla_metadata::{
     MetadataImage, MetadataRecord, Refusal as ControllerRefusal, TOPIC_RESOURCE, TopicDefaults, TopicImage, TopicSpec,
@@ -128,6 +128,7 @@ impl Node {
             let topic = image.topic(&wanted.name);
             topic.map_or(Ok(()), |topic| self.open_partitions(topic, &overrides))?;
             tracing::info!(topic = wanted.name, partitions = placed.len(), "created a topic");
+            self.warn_of(Scope::Topic, &wanted.name, &overrides);
         }
         Ok(CreatedTopic {
             id: if validate_only { Uuid::ZERO } else { id },
@@ -234,6 +235,7 @@ impl Node {
                 |(key, value): &alter::Change| controller::set_config(TOPIC_RESOURCE, &name, key, value.as_deref());
             let image = node.append_metadata(changes.iter().map(record).collect())?;
             node.refresh_topic_config(&image, &name);
+            node.warn_of(Scope::Topic, &name, &changes.iter().filter_map(crate::node::set).collect());
             Ok(())
         };
         self.env.blocking(change).await

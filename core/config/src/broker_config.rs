@@ -427,7 +427,12 @@ const REMOVED: &[&str] = &[
 ];
 
 fn check_key(profile: Profile, key: &str, value: &str, warnings: &mut Vec<Warning>) -> Result<(), ConfigError> {
-    let Some(row) = Scope::Broker.find(key).or_else(|| listener_override(key)) else {
+    if let Some(row) = listener_override(key) {
+        row.parse(value)?;
+        warnings.push(Warning::new(key, format!("{key} has no effect in this version of Ottla")));
+        return Ok(());
+    }
+    let Some(row) = Scope::Broker.find(key) else {
         let message = if REMOVED.contains(&key) {
             format!("{key} was removed from Apache Kafka; it has no effect")
         } else if PLUGIN_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {

@@ -17,6 +17,7 @@ mod broker_config;
 pub mod client;
 pub mod consumer;
 pub mod describe;
+pub mod effect;
 mod error;
 pub mod listener;
 pub mod producer;

@@ -103,14 +103,19 @@ impl BrokerBuilder {
         if let Some(directory) = self.directory {
             configs.push(("log.dirs".to_owned(), directory.to_string_lossy().into_owned()));
         }
-        let (config, warnings) = BrokerConfig::parse(self.profile, configs).map_err(Error::Config)?;
-        for warning in &warnings {
-            tracing::warn!(config = warning.key, "{}", warning.message);
-        }
+        let (config, mut warnings) = BrokerConfig::parse(self.profile, configs).map_err(Error::Config)?;
+        // Before the start: should it fail, one of these may be why.
+        warnings.iter().for_each(log_warning);
         let env = if self.in_memory { Env::memory() } else { Env::real() };
         let inner = ottla_broker::Broker::start(env, config).await.map_err(Error::Start)?;
+        inner.warnings().iter().for_each(log_warning);
+        warnings.extend_from_slice(inner.warnings());
         Ok(Broker { inner, warnings })
     }
+}
+
+fn log_warning(warning: &Warning) {
+    tracing::warn!(config = warning.key, "{}", warning.message);
 }
 
 /// A running broker.
@@ -154,7 +159,7 @@ impl Broker {
         self.inner.cluster_id()
     }
 
-    /// What was odd about the configs: unknown names, names without effect. Also logged at start.
+    /// What was odd about the configs at start: unknown names, and names without effect, also of stored topics. Also logged.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }

@@ -10,8 +10,12 @@ const OFTEN: (&str, &str) = ("log.flush.offset.checkpoint.interval.ms", "20");
 
 /// The offset that a checkpoint file has for partition 0 of [`TOPIC`].
 fn checkpoint(folder: &Folder, file: &str) -> Option<i64> {
+    checkpoint_of(folder, file, TOPIC)
+}
+
+fn checkpoint_of(folder: &Folder, file: &str, topic: &str) -> Option<i64> {
     let text = std::fs::read_to_string(folder.join(file)).ok()?;
-    let line = text.lines().find(|line| line.starts_with(&format!("{TOPIC} 0 ")))?;
+    let line = text.lines().find(|line| line.starts_with(&format!("{topic} 0 ")))?;
     line.rsplit(' ').next()?.parse().ok()
 }
 
@@ -39,13 +43,25 @@ pub async fn flush_messages() {
     node.close().await;
 }
 
+/// The scheduler looks often and one topic is flushed as often; the other is left alone as long as its time says.
 #[tokio::test]
 pub async fn flush_ms() {
-    let scheduler = ("log.flush.scheduler.interval.ms", "20");
-    for set in [Set::Broker("log.flush.interval.ms", "10"), Set::Topic("flush.ms", "10")] {
-        is_flushed(&Folder::new(), set, &[OFTEN, scheduler]).await;
+    const FILE: &str = "recovery-point-offset-checkpoint";
+    let scheduler = ("log.flush.scheduler.interval.ms", "10");
+    for set in [Set::Broker("log.flush.interval.ms", "3600000"), Set::Topic("flush.ms", "3600000")] {
+        let folder = Folder::new();
+        let node = with_in(&folder, set, &[OFTEN, scheduler]).await;
+        node.create("quick", 1, &[("flush.ms", "5")]).await;
+        node.produce_at(now_ms()).await;
+        for offset in 1..=3 {
+            node.produce_to("quick", 0, batch(now_ms(), b"value")).await;
+            let flushed = async || checkpoint_of(&folder, FILE, "quick") == Some(offset);
+            eventually("the record is flushed", flushed).await;
+        }
+        assert_eq!(checkpoint(&folder, FILE), Some(0), "{set:?}");
+        node.close().await;
     }
-    // Without an interval the scheduler's own is it.
+    // Without a time of its own a topic is flushed as often as the scheduler looks.
     is_flushed(&Folder::new(), Set::Broker("log.flush.scheduler.interval.ms", "20"), &[OFTEN]).await;
 }
 

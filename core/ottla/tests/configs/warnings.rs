@@ -1,5 +1,6 @@
 //! What is said at the start about configs that are unknown, without effect, or wrong.
 
+use crate::support::{Folder, start_in};
 use ottla::Broker;
 use ottla::config::{ConfigDef, DefaultValue, Scope, Status, Type, Validator};
 
@@ -79,4 +80,33 @@ async fn every_row_without_effect_is_a_warning_when_it_is_set() {
 async fn a_row_with_effect_is_no_warning() {
     let said = warnings(&[("num.partitions", "3"), ("log.retention.hours", "1"), ("max.connections", "5")]).await;
     assert_eq!(said, Vec::<String>::new());
+}
+
+/// A directory may bring configs that nobody set here.
+#[tokio::test]
+async fn stored_configs_without_effect_are_warned_of_at_the_next_start() {
+    let folder = Folder::new();
+    let node = start_in(&folder, &[]).await;
+    node.create("a", 1, &[("preallocate", "true"), ("retention.ms", "1000000")]).await;
+    node.create("b", 1, &[("preallocate", "true")]).await;
+    assert_eq!(node.alter(None, "background.threads", "7").await, ottla_model::ErrorCode::None);
+    assert_eq!(node.broker.warnings(), []);
+    node.close().await;
+    let node = start_in(&folder, &[]).await;
+    let said: Vec<String> = node.broker.warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            "preallocate, set for a and 1 more, has no effect in this version of Ottla",
+            "background.threads, set for this broker, has no effect in this version of Ottla",
+        ]
+    );
+    node.close().await;
+}
+
+#[tokio::test]
+async fn configs_of_one_listener_are_warned_of() {
+    let said = warnings(&[("listener.name.lan.max.connections", "5")]).await;
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("listener.name.lan.max.connections has no effect"), "{said:?}");
 }
