@@ -72,6 +72,10 @@ pub fn validate_topic(broker: &BrokerConfig, configs: &Props) -> Result<(), Conf
     Ok(())
 }
 
+/// Dynamic in Kafka; here they are read once, from what the broker is started with. Taking them would be a lie.
+pub(crate) const FIXED_AT_START: &[&str] =
+    &["listener.security.protocol.map", "listeners", "num.recovery.threads.per.data.dir"];
+
 /// Checks dynamic broker configs: `node` says for one broker (true) or for all (false).
 pub fn validate_broker(configs: &Props, node: bool) -> Result<(), ConfigError> {
     for (name, value) in configs {
@@ -86,6 +90,12 @@ pub fn validate_broker(configs: &Props, node: bool) -> Result<(), ConfigError> {
         };
         if let Some(why) = refused {
             return Err(ConfigError::new(name, format!("{why}: [{name}]")));
+        }
+        if FIXED_AT_START.contains(&name.as_str()) {
+            let why = format!(
+                "{name} cannot be changed while this version of Ottla runs; set it where the broker is started"
+            );
+            return Err(ConfigError::new(name, why));
         }
         row.parse(value)?;
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::alter::FIXED_AT_START;
 use crate::{DefaultValue, Props, Scope, Status, Warning};
 
 /// One warning per config that is set to something else than its default and has no effect, with whose it is: the first
@@ -29,7 +30,8 @@ fn is_without_effect(scope: Scope, name: &str, value: &str) -> bool {
         DefaultValue::Value(text) => row.parse(text).ok(),
         DefaultValue::Null | DefaultValue::Required => None,
     };
-    row.status == Status::Ignored && row.parse(value).ok() != default
+    let is_read = row.status == Status::Implemented && !(scope == Scope::Broker && FIXED_AT_START.contains(&name));
+    !is_read && row.parse(value).ok() != default
 }
 
 #[cfg(test)]

@@ -47,6 +47,8 @@ pub async fn what_only_a_restart_can_change_is_refused() {
     let node = start(&[]).await;
     node.create(TOPIC, 1, &[]).await;
     assert_eq!(node.alter(None, "num.partitions", "3").await, ErrorCode::InvalidRequest);
+    // Kafka changes this one; here it is not taken, rather than taken without effect.
+    assert_eq!(node.alter(None, "listeners", "PLAINTEXT://127.0.0.1:0").await, ErrorCode::InvalidRequest);
     assert_eq!(node.alter(None, "message.max.bytes", "many").await, ErrorCode::InvalidRequest);
     assert_eq!(node.alter(Some(TOPIC), "retention.ms", "-2").await, ErrorCode::InvalidConfig);
     assert_eq!(node.alter(Some(TOPIC), "no.such.config", "1").await, ErrorCode::InvalidConfig);

@@ -198,3 +198,14 @@ pub async fn max_request_partition_size_limit() {
     assert_eq!(page.next_cursor.expect("there is more").partition_index, 2);
     node.close().await;
 }
+
+/// As Apache Kafka, which never asks for more replicas than a partition has: one is enough for one. The row says Ignored
+/// until there are more.
+#[tokio::test]
+async fn min_insync_replicas_is_met_by_the_only_replica() {
+    for set in [Set::Broker("min.insync.replicas", "2"), Set::Topic("min.insync.replicas", "2")] {
+        let node = with(set, &[]).await;
+        assert_eq!(node.produce(batch(now_ms(), b"value")).await, ErrorCode::None, "{set:?}");
+        node.close().await;
+    }
+}
