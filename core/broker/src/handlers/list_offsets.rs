@@ -58,7 +58,7 @@ pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<ListOffsetsRequ
                     .by_name(&topic.name, wanted.partition_index)
                     .and_then(|partition| find(&partition, wanted, &request, version))
             };
-            answer(wanted.partition_index, found)
+            answer(wanted.partition_index, found, version)
         });
         ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect(), ..Default::default() }
     });
@@ -105,7 +105,7 @@ fn find(
     }
 }
 
-fn answer(partition_index: i32, found: Result<Found, ErrorCode>) -> ListOffsetsPartitionResponse {
+fn answer(partition_index: i32, found: Result<Found, ErrorCode>, version: i16) -> ListOffsetsPartitionResponse {
     let (error, (timestamp, offset, leader_epoch)) = match found {
         Ok(found) => (ErrorCode::None, found),
         Err(error) => (error, NOT_FOUND),
@@ -115,7 +115,8 @@ fn answer(partition_index: i32, found: Result<Found, ErrorCode>) -> ListOffsetsP
         error_code: error.code(),
         timestamp,
         offset,
-        leader_epoch,
+        // Older versions have no room for it, and an encoder that refuses to drop what is set.
+        leader_epoch: if version >= 4 { leader_epoch } else { -1 },
         ..Default::default()
     }
 }
