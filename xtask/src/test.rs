@@ -3,12 +3,12 @@
 //! A new area is a row of [`AREAS`] and a function that returns its cases. A test that did not run counts as failed: what is
 //! expected is listed (the scenarios in `interop`, the faults in `faults`), and an area that could not start is a failed case.
 
-mod broker;
+pub mod broker;
 mod cargo;
 mod faults;
-mod interop;
+pub mod interop;
 mod mixed;
-mod process;
+pub mod process;
 mod raw;
 
 use std::time::{Duration, Instant};

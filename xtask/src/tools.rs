@@ -63,9 +63,9 @@ pub fn kafka_tools() -> Result<String, String> {
     jars("tests/interop/java/tools-pom.xml", KAFKA_CLIENTS[0], "kafka-tools")
 }
 
-/// Java sources compiled against kafka-clients of a version; the class path of both.
-pub fn java(sources: &str, version: &str, name: &str) -> Result<String, String> {
-    let libraries = jars("tests/interop/java/pom.xml", version, "kafka-clients")?;
+/// Java sources compiled against the jars of a pom; the class path of both.
+pub fn java(sources: &str, pom: &str, version: &str, name: &str) -> Result<String, String> {
+    let libraries = jars(pom, version, &format!("{name}-jars"))?;
     let (sources, classes) = (files(&root().join(sources), "java")?, scratch(&format!("{name}-{version}"))?);
     stamped(&classes, &sources.iter().map(PathBuf::as_path).collect::<Vec<_>>(), version, || {
         need("javac", "a JDK, 17 or newer (apt-get install openjdk-17-jdk-headless)")?;

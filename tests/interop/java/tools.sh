@@ -64,8 +64,9 @@ verifiable_consumer() {
     has "$out" '"name":"partitions_assigned"' && has "$out" '"name":"offsets_committed".*"success":true' &&
     same 1000 "$(grep -c '"name":"record_data"' <<< "$out")"
 }
-perf() {
-  has "$(tool org.apache.kafka.tools.ProducerPerformance --topic "$PREFIX-p" --num-records 20000 --record-size 100 --throughput -1 \
+perf() { # Two megabytes in segments of one, so that one is rolled and has its indexes on disk.
+  topics --create --topic "$PREFIX-p" --partitions 1 --config segment.bytes=1048576 &&
+    has "$(tool org.apache.kafka.tools.ProducerPerformance --topic "$PREFIX-p" --num-records 20000 --record-size 100 --throughput -1 \
     --producer-props bootstrap.servers="$BOOTSTRAP" compression.type=lz4)" '20000 records sent' &&
     has "$(kafka ConsumerPerformance --topic "$PREFIX-p" --messages 20000 --timeout 20000)" ', 20[0-9]{3}, '
 }

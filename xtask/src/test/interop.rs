@@ -135,8 +135,13 @@ fn script(path: &str, target: &Target, prefix: &str) -> Command {
     command
 }
 
+/// The Java programs, compiled against kafka-clients of a version.
+pub fn java_classes(version: &str) -> Result<String, String> {
+    tools::java("tests/interop/java/src", "tests/interop/java/pom.xml", version, "interop")
+}
+
 fn java(target: &Target, version: &str) -> Result<Command, String> {
-    let mut command = tools::java_command(&tools::java("tests/interop/java/src", version, "interop")?, "Interop");
+    let mut command = tools::java_command(&java_classes(version)?, "Interop");
     command.args([&target.bootstrap, &format!("java-{version}")]);
     Ok(command)
 }

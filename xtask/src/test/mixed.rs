@@ -8,7 +8,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use super::Case;
-use super::interop::{log_file, node};
+use super::interop::{java_classes, log_file, node};
 use super::process::{Program, run};
 use crate::tools;
 
@@ -69,7 +69,7 @@ fn play(bootstrap: &str, cases: &mut Vec<Case>) -> Result<(), String> {
         command.arg(tools::root().join("tests/interop/python").join(program)).env("PYTHONDONTWRITEBYTECODE", "1");
         Ok(command)
     };
-    let classes = tools::java("tests/interop/java/src", tools::KAFKA_CLIENTS[0], "interop")?;
+    let classes = java_classes(tools::KAFKA_CLIENTS[0])?;
     let mut members = vec![
         Member::start("java", tools::java_command(&classes, "Interop"), bootstrap)?,
         Member::start("confluent-kafka", python("confluent.py")?, bootstrap)?,
