@@ -12,10 +12,12 @@ use ottla_wire::{ClientConnection, ClientError, ConnectOptions, Pending};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Requests on one connection at once; the producer keeps to its own, smaller limit.
 const IN_FLIGHT_MAX: usize = 64;
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 /// The ApiVersions version to start with: what every broker since 2.4 answers or declines in a readable way.
 const API_VERSIONS_FIRST: i16 = 4;
 
@@ -122,6 +124,8 @@ impl Broker {
 /// An open connection and what the broker behind it understands.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// Unique in this process.
+    pub(crate) id: u64,
     wire: ClientConnection,
     /// Lowest and highest version by API key.
     versions: BTreeMap<i16, (i16, i16)>,
@@ -138,7 +142,7 @@ impl Connection {
         };
         let wire = ClientConnection::connect(env, address, &dial).await?;
         let versions = negotiate(&wire, deadline.left(env).unwrap_or_default()).await?;
-        Ok(Connection { wire, versions })
+        Ok(Connection { id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed), wire, versions })
     }
 
     /// The highest version of `R` that both sides know.

@@ -112,7 +112,12 @@ impl Admin {
     pub async fn describe_configs(&self, resource: &ConfigResource) -> Result<Vec<ConfigEntry>> {
         let (resource_type, resource_name) = resource.wire();
         let request = DescribeConfigsRequest {
-            resources: vec![DescribeConfigsResource { resource_type, resource_name, ..Default::default() }],
+            resources: vec![DescribeConfigsResource {
+                resource_type,
+                resource_name,
+                configuration_keys: None,
+                ..Default::default()
+            }],
             ..Default::default()
         };
         let check = |response: DescribeConfigsResponse| {

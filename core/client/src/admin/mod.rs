@@ -48,12 +48,7 @@ impl Admin {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            // Waiting does not make a missing topic appear that an administrator named.
-            let named = matches!(
-                error.code(),
-                Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId | ErrorCode::RequestTimedOut)
-            );
-            if named || !error.is_retriable() || !backoff.pause(client.env(), deadline).await {
+            if !worth_retrying(&error) || !backoff.pause(client.env(), deadline).await {
                 return Err(error);
             }
             snapshot = client.refresh(snapshot.version, deadline).await?;
@@ -73,7 +68,7 @@ impl Admin {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            if !error.is_retriable() || !backoff.pause(self.client.env(), deadline).await {
+            if !worth_retrying(&error) || !backoff.pause(self.client.env(), deadline).await {
                 return Err(error);
             }
         }
@@ -87,6 +82,13 @@ impl Admin {
     fn timeout_ms(&self) -> i32 {
         i32::try_from(self.client.options().request_timeout.as_millis()).unwrap_or(i32::MAX)
     }
+}
+
+/// Waiting does not make a missing topic appear that an administrator named, and work that a broker could not finish in
+/// its time may have been done all the same.
+fn worth_retrying(error: &Error) -> bool {
+    let final_here = [ErrorCode::UnknownTopicOrPartition, ErrorCode::UnknownTopicId, ErrorCode::RequestTimedOut];
+    error.is_retriable() && !error.code().is_some_and(|code| final_here.contains(&code))
 }
 
 /// The error in a broker's answer about `what`, if it has one.

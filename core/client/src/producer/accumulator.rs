@@ -3,7 +3,9 @@
 //!
 //! Order within a partition: batches leave in the order of their sequence numbers. When one fails in a way that a
 //! retry may mend, the partition sends nothing until its other batches in flight have come back too, and then goes on
-//! from the lowest sequence, so that a retry never overtakes or is overtaken.
+//! from the lowest sequence, so that a retry never overtakes or is overtaken. For the same reason all its batches in
+//! flight are on one connection: over a new one, later batches could be written by the dozen before someone notices
+//! that an earlier one was lost with the old, and a broker remembers only the last five to tell a retry by.
 
 use super::ProducerOptions;
 use super::partitioner::{Sticky, keyed};
@@ -114,7 +116,10 @@ pub(super) struct Queue {
     open: Option<Batch>,
     /// Full or to be sent again; lowest sequence first.
     closed: VecDeque<Batch>,
-    in_flight: usize,
+    /// The sequences of the batches on their way, -1 each without idempotence.
+    in_flight: Vec<i32>,
+    /// The connection that they are on.
+    connection: u64,
     next_sequence: i32,
     /// A batch failed: wait until the others in flight are back.
     draining: bool,
@@ -259,23 +264,13 @@ impl Accumulator {
         Ok(Append::Done { outcome, index, wake_sender: true })
     }
 
-    /// Takes the batch that `partition` may send now. `idle` says that its leader has no request in flight, `pressed`
-    /// that senders wait for memory.
-    pub(super) fn take_due(
-        &mut self,
-        name: &Arc<str>,
-        partition: usize,
-        options: &ProducerOptions,
-        now: Duration,
-        idle: bool,
-        pressed: bool,
-    ) -> Option<Due> {
-        let hurry = pressed || self.flushing > 0 || self.closing;
+    /// Takes the batch that `partition` is due to send over `connection`; `None` while others are on another one.
+    pub(super) fn take_due(&mut self, name: &Arc<str>, partition: usize, connection: u64) -> Option<Due> {
         let producer_id = self.producer_id;
         let topic = self.topics.get_mut(name)?;
         let topic_id = topic.id;
         let queue = topic.queues.get_mut(partition)?;
-        if queue.wait_for(options, now, hurry, idle) != Some(Duration::ZERO) {
+        if !queue.in_flight.is_empty() && queue.connection != connection {
             return None;
         }
         if queue.closed.is_empty() {
@@ -286,13 +281,14 @@ impl Accumulator {
             batch.sequence = Some((producer_id, queue.next_sequence));
             queue.next_sequence = sequence_after(queue.next_sequence, batch.count);
         }
-        queue.in_flight += 1;
+        queue.in_flight.push(batch.sequence.map_or(-1, |(_, sequence)| sequence));
+        queue.connection = connection;
         Some(Due { topic: name.clone(), topic_id, partition: partition as i32, batch })
     }
 
     /// A batch came back with an acknowledgement.
     pub(super) fn acked(&mut self, due: Due, acked: Acked) {
-        self.queue(&due).in_flight -= 1;
+        self.queue(&due).landed(&due.batch);
         self.finish(due.batch, Ok(acked));
     }
 
@@ -308,10 +304,10 @@ impl Accumulator {
     ) -> bool {
         let give_up = now.saturating_sub(due.batch.created) >= options.delivery_timeout;
         let queue = self.queue(&due);
-        queue.in_flight -= 1;
+        queue.landed(&due.batch);
         // The broker saw a later batch than the one that failed before it: that says nothing about this one.
         let behind_another = error.code() == Some(ErrorCode::OutOfOrderSequenceNumber)
-            && (queue.draining || queue.in_flight > 0 && due.batch.attempts == 0);
+            && due.batch.sequence.is_some_and(|(_, sequence)| queue.has_before(sequence));
         if (retry || behind_another) && !give_up {
             due.batch.attempts = due.batch.attempts.saturating_add(1);
             queue.draining = true;
@@ -412,19 +408,24 @@ impl Accumulator {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.topics.values().flat_map(|topic| &topic.queues).map(|queue| queue.in_flight).sum()
+        self.topics.values().flat_map(|topic| &topic.queues).map(|queue| queue.in_flight.len()).sum()
     }
 
-    /// When `partition` may send: `None` never without an event, zero now.
+    /// When `partition` may send: `None` never without an event, zero now. `idle` says that its leader has no request in
+    /// flight, `pressed` that calls of `send` wait for memory.
     pub(super) fn wait_for(
-        &self,
-        queue: &Queue,
+        &mut self,
+        name: &Arc<str>,
+        partition: usize,
         options: &ProducerOptions,
         now: Duration,
         idle: bool,
         pressed: bool,
     ) -> Option<Duration> {
-        queue.wait_for(options, now, pressed || self.flushing > 0 || self.closing, idle)
+        let hurry = pressed || self.flushing > 0 || self.closing;
+        let queue = self.topics.get_mut(name)?.queues.get_mut(partition)?;
+        queue.settle();
+        queue.wait_for(options, now, hurry, idle)
     }
 }
 
@@ -485,7 +486,7 @@ impl Queue {
     }
 
     fn wait_for(&self, options: &ProducerOptions, now: Duration, hurry: bool, idle: bool) -> Option<Duration> {
-        if self.draining && self.in_flight > 0 {
+        if self.draining && !self.in_flight.is_empty() {
             return None;
         }
         let due = match (self.closed.front(), &self.open) {
@@ -501,10 +502,24 @@ impl Queue {
     }
 
     /// Ends the wait for other batches in flight once there are none.
-    pub(super) fn settle(&mut self) {
-        if self.in_flight == 0 {
+    fn settle(&mut self) {
+        if self.in_flight.is_empty() {
             self.draining = false;
         }
+    }
+
+    /// A batch came back, one way or the other.
+    fn landed(&mut self, batch: &Batch) {
+        let sequence = batch.sequence.map_or(-1, |(_, sequence)| sequence);
+        if let Some(at) = self.in_flight.iter().position(|other| *other == sequence) {
+            self.in_flight.swap_remove(at);
+        }
+    }
+
+    /// Whether a batch with an earlier sequence is not settled yet.
+    fn has_before(&self, sequence: i32) -> bool {
+        let queued = self.closed.iter().filter_map(|batch| batch.sequence.map(|(_, sequence)| sequence));
+        self.in_flight.iter().copied().chain(queued).any(|other| sequence.wrapping_sub(other) > 0)
     }
 }
 

@@ -172,14 +172,7 @@ impl Sender {
             for partition in 0..count {
                 let leader = snapshot.leader(&name, partition as i32);
                 let idle = leader.is_some_and(|leader| !progress.in_flight.contains_key(&leader.node));
-                let Some(topic) = accumulator.topics.get_mut(&name) else { continue };
-                let queue = &mut topic.queues[partition];
-                queue.settle();
-                match accumulator.topics[&name]
-                    .queues
-                    .get(partition)
-                    .and_then(|queue| accumulator.wait_for(queue, options, now, idle, pressed))
-                {
+                match accumulator.wait_for(&name, partition, options, now, idle, pressed) {
                     None => continue,
                     Some(Duration::ZERO) => {}
                     Some(later) => {
@@ -211,16 +204,12 @@ impl Sender {
                     sooner(Duration::ZERO);
                     continue;
                 }
-                if let Some(due) = accumulator.take_due(&name, partition, options, now, idle, pressed) {
-                    entry.1 += due.batch.size();
-                    entry.2.push(due);
-                }
+                // Without one, batches of this partition are still on an earlier connection; their answers ring.
+                let Some(due) = accumulator.take_due(&name, partition, entry.0.id) else { continue };
+                entry.1 += due.batch.size();
+                entry.2.push(due);
                 // A second batch of this partition may wait already; it goes into the next request.
-                if let Some(later) = accumulator.topics[&name]
-                    .queues
-                    .get(partition)
-                    .and_then(|queue| accumulator.wait_for(queue, options, now, false, pressed))
-                {
+                if let Some(later) = accumulator.wait_for(&name, partition, options, now, false, pressed) {
                     sooner(later);
                 }
             }

@@ -3,6 +3,11 @@
 //! Goal: what a program that embeds a broker relies on. Method: real brokers in memory and on directories, over TCP and in
 //! process; nothing here sleeps to wait for anything.
 
+mod client_admin;
+mod client_consumer;
+mod client_errors;
+mod client_lossy;
+mod client_producer;
 mod embedded;
 mod restart;
 mod support;
