@@ -34,7 +34,7 @@ const GROUPS: [&str; 2] = ["python", "node"];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn run(args: &[String]) -> crate::Outcome {
-    let (mut limit, mut keep) = (usize::MAX, false);
+    let (mut limit, mut keep) = (i64::MAX as usize, false);
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         match arg.as_str() {
@@ -92,9 +92,15 @@ fn stream(kit: &Kit, limit: usize, keep: bool) -> crate::Outcome {
     let started = Instant::now();
     let home = Home::new(&Engine::Ottla(kit.ottla.clone()), "demo")?;
     let broker = home.start()?;
-    println!("ottla is ready on {} after {} ms, {} MiB", broker.bootstrap, started.elapsed().as_millis(), broker.resident_mib());
+    println!(
+        "ottla is ready on {} after {} ms, {} MiB",
+        broker.bootstrap,
+        started.elapsed().as_millis(),
+        broker.resident_mib()
+    );
     let mut create = Command::new(&kit.ottla);
     create.args(["topic", "create", TOPIC, "--partitions", PARTITIONS, "--bootstrap-server", &broker.bootstrap]);
+    create.args(["--config", "retention.ms=-1"]); // The records bear the times of 2013.
     tools::run(&mut create, "create the topic")?;
 
     let mut consumers = Vec::new();
@@ -107,7 +113,10 @@ fn stream(kit: &Kit, limit: usize, keep: bool) -> crate::Outcome {
         }
     }
     wait("the groups to form", &mut consumers, |all| all.iter().all(|c| c.share == 3))?;
-    println!("two groups of two members share {PARTITIONS} partitions after {:.1} s\n", started.elapsed().as_secs_f64());
+    println!(
+        "two groups of two members share {PARTITIONS} partitions after {:.1} s\n",
+        started.elapsed().as_secs_f64()
+    );
 
     let mut command = tools::java_command(&kit.java, "FlightsProducer");
     command.args([&broker.bootstrap, TOPIC]).arg(&file).arg(limit.to_string());
@@ -140,7 +149,10 @@ fn stream(kit: &Kit, limit: usize, keep: bool) -> crate::Outcome {
         fs::remove_dir_all(&home.dir).ok();
     }
     check(&groups, &expected)?;
-    println!("checked: each group read all {rows} flights of the file exactly once; {:.1} s in all", started.elapsed().as_secs_f64());
+    println!(
+        "checked: each group read all {rows} flights of the file exactly once; {:.1} s in all",
+        started.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
@@ -181,10 +193,15 @@ fn airlines() -> Result<BTreeMap<String, String>, String> {
 /// Each group has read exactly what the file holds, and both computed the same.
 fn check(groups: &[(String, Results)], expected: &BTreeMap<String, usize>) -> Result<(), String> {
     for (name, results) in groups {
-        let counts: BTreeMap<String, usize> = results.carriers.iter().map(|(c, s)| (c.clone(), s.flights as usize)).collect();
+        let counts: BTreeMap<String, usize> =
+            results.carriers.iter().map(|(c, s)| (c.clone(), s.flights as usize)).collect();
         if &counts != expected {
             return Err(format!("group {name} read {counts:?}, the file holds {expected:?}"));
         }
     }
-    if groups[0].1.carriers == groups[1].1.carriers { Ok(()) } else { Err("the groups computed different delays".to_owned()) }
+    if groups[0].1.carriers == groups[1].1.carriers {
+        Ok(())
+    } else {
+        Err("the groups computed different delays".to_owned())
+    }
 }

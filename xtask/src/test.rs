@@ -83,7 +83,11 @@ struct Area {
 /// In the order in which they run: what fails fast comes first.
 const AREAS: &[Area] = &[
     Area { name: "tidy", budget_minutes: 0.2, run: |_| vec![Case::of("tidy", crate::tidy::run(&[]))] },
-    Area { name: "gen", budget_minutes: 0.5, run: |_| vec![Case::of("gen --check", crate::generate::run(&["--check".to_owned()]))] },
+    Area {
+        name: "gen",
+        budget_minutes: 0.5,
+        run: |_| vec![Case::of("gen --check", crate::generate::run(&["--check".to_owned()]))],
+    },
     Area { name: "fmt", budget_minutes: 0.2, run: |_| vec![cargo::plain("fmt", &["fmt", "--all", "--check"])] },
     Area { name: "build", budget_minutes: 4.0, run: |_| vec![Case::of("build", tools::ottla().map(drop))] },
     Area { name: "rust", budget_minutes: 6.0, run: cargo::tests },

@@ -34,7 +34,10 @@ pub fn scratch(name: &str) -> Result<PathBuf, String> {
 
 /// The release binary `ottla`, built if anything changed.
 pub fn ottla() -> Result<PathBuf, String> {
-    run(Command::new("cargo").args(["build", "--quiet", "--release", "--package", "ottla-cli"]).current_dir(root()), "build ottla")?;
+    run(
+        Command::new("cargo").args(["build", "--quiet", "--release", "--package", "ottla-cli"]).current_dir(root()),
+        "build ottla",
+    )?;
     let binary = target().join("release/ottla");
     if binary.exists() { Ok(binary) } else { Err(format!("the build left no {}", binary.display())) }
 }
@@ -80,7 +83,12 @@ pub fn java(sources: &str, pom: &str, version: &str, name: &str) -> Result<Strin
 /// A Java command with the flags that make short programs quick.
 pub fn java_command(class_path: &str, class: &str) -> Command {
     let mut java = Command::new("java");
-    java.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]);
+    java.args([
+        "-Xmx256m",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+    ]);
     java.args(["-cp", class_path, class]);
     java
 }
@@ -91,7 +99,10 @@ pub fn python() -> Result<PathBuf, String> {
     stamped(&dir, &[&requirements], "", || {
         need("python3", "Python 3.10 or newer with venv (apt-get install python3-venv)")?;
         println!("making a Python environment with confluent-kafka and aiokafka");
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir), "make a Python environment (apt-get install python3-venv)")?;
+        run(
+            Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir),
+            "make a Python environment (apt-get install python3-venv)",
+        )?;
         let mut pip = Command::new(dir.join("bin/python"));
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements);
         run(&mut pip, "install the Python clients with pip")
@@ -106,7 +117,10 @@ pub fn node(folder: &str) -> Result<PathBuf, String> {
     stamped(&modules, &[&folder.join("package-lock.json")], "", || {
         need("npm", "Node.js 20 or newer with npm")?;
         println!("installing the Node modules of {}", folder.display());
-        run(Command::new("npm").args(["ci", "--silent", "--ignore-scripts"]).current_dir(&folder), "install Node modules with npm ci")
+        run(
+            Command::new("npm").args(["ci", "--silent", "--ignore-scripts"]).current_dir(&folder),
+            "install Node modules with npm ci",
+        )
     })?;
     Ok(folder)
 }
@@ -119,7 +133,10 @@ pub fn go() -> Result<PathBuf, String> {
     stamped(&dir, &sources.iter().map(PathBuf::as_path).collect::<Vec<_>>(), "", || {
         need("go", "Go 1.26 or newer")?;
         println!("building the franz-go programs");
-        run(Command::new("go").args(["build", "-o"]).arg(dir.join("interop")).arg(".").current_dir(&folder), "build Go programs")
+        run(
+            Command::new("go").args(["build", "-o"]).arg(dir.join("interop")).arg(".").current_dir(&folder),
+            "build Go programs",
+        )
     })?;
     Ok(dir.join("interop"))
 }
@@ -135,7 +152,10 @@ pub fn kcat() -> Result<PathBuf, String> {
     if find("apt-get").is_some() && rustix::process::geteuid().is_root() {
         println!("installing kcat with apt-get");
         run(Command::new("apt-get").args(["update", "-qq"]), "update apt's lists")?;
-        run(Command::new("apt-get").args(["install", "-y", "-qq", "kcat"]).env("DEBIAN_FRONTEND", "noninteractive"), "install kcat")?;
+        run(
+            Command::new("apt-get").args(["install", "-y", "-qq", "kcat"]).env("DEBIAN_FRONTEND", "noninteractive"),
+            "install kcat",
+        )?;
     }
     find("kcat").ok_or_else(|| "kcat is missing; apt-get install kcat brings it".to_owned())
 }
@@ -167,7 +187,8 @@ pub fn tail(text: &str, count: usize) -> String {
 
 fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
     let entries = fs::read_dir(folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
-    let mut found: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
+    let mut found: Vec<PathBuf> =
+        entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == extension)).collect();
     found.sort();
     Ok(found)
 }
@@ -176,7 +197,12 @@ fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, String> {
 static INSTALL: Mutex<()> = Mutex::new(());
 
 /// Makes `dir` once for these input files and this version: the stamp in it is written after `make` succeeded.
-fn stamped(dir: &Path, inputs: &[&Path], version: &str, make: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+fn stamped(
+    dir: &Path,
+    inputs: &[&Path],
+    version: &str,
+    make: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
     let _one_at_a_time = INSTALL.lock();
     let mut hasher = DefaultHasher::new();
     version.hash(&mut hasher);

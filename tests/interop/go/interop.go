@@ -28,7 +28,8 @@ func (t *interop) all() {
 	t.scenario("describe-cluster", t.describeCluster)
 	t.scenario("create-topic", t.createTopic)
 	codecs := map[string]kgo.CompressionCodec{
-		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
+		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
+		"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
 	}
 	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
 		t.scenario("codec-"+codec, func() {
@@ -86,7 +87,8 @@ func (t *interop) direct(what string, from int64) *kgo.Client {
 }
 
 func (t *interop) member(group, what string, options ...kgo.Opt) *kgo.Client {
-	base := []kgo.Opt{kgo.ConsumerGroup(t.name(group)), kgo.ConsumeTopics(t.name(what)), kgo.DisableAutoCommit(), kgo.HeartbeatInterval(300 * time.Millisecond),
+	base := []kgo.Opt{kgo.ConsumerGroup(t.name(group)), kgo.ConsumeTopics(t.name(what)), kgo.DisableAutoCommit(),
+		kgo.HeartbeatInterval(300 * time.Millisecond),
 		kgo.FetchMaxWait(100 * time.Millisecond), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}
 	return t.client(append(base, options...)...)
 }
@@ -130,7 +132,8 @@ func (t *interop) createTopic() {
 
 func (t *interop) roundTrip(what string, options ...kgo.Opt) {
 	must(t.create(what, 1, 1, nil))
-	client := t.client(append(options, kgo.ProducerBatchMaxBytes(4000), kgo.ProducerLinger(5*time.Millisecond), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	batches := []kgo.Opt{kgo.ProducerBatchMaxBytes(4000), kgo.ProducerLinger(5 * time.Millisecond)}
+	client := t.client(append(append(batches, kgo.RecordPartitioner(kgo.ManualPartitioner())), options...)...)
 	defer client.Close()
 	records := make([]*kgo.Record, count)
 	for i := range records {
@@ -142,7 +145,8 @@ func (t *interop) roundTrip(what string, options ...kgo.Opt) {
 	}
 	for i, r := range t.readAll(what, 0, count) {
 		want := record(t.name(what), i)
-		equal([]any{int64(i), want.Key, want.Value, want.Headers, want.Timestamp.UnixMilli()}, []any{r.Offset, r.Key, r.Value, r.Headers, r.Timestamp.UnixMilli()}, fmt.Sprint("record ", i))
+		expected := []any{int64(i), want.Key, want.Value, want.Headers, want.Timestamp.UnixMilli()}
+		equal(expected, []any{r.Offset, r.Key, r.Value, r.Headers, r.Timestamp.UnixMilli()}, fmt.Sprint("record ", i))
 	}
 }
 
@@ -228,7 +232,8 @@ func (s *shares) options(member string) []kgo.Opt {
 			}
 		}
 	}
-	return []kgo.Opt{kgo.OnPartitionsAssigned(change(true)), kgo.OnPartitionsRevoked(change(false)), kgo.OnPartitionsLost(change(false)), kgo.Balancers(kgo.RangeBalancer())}
+	return []kgo.Opt{kgo.OnPartitionsAssigned(change(true)), kgo.OnPartitionsRevoked(change(false)), kgo.OnPartitionsLost(change(false)),
+		kgo.Balancers(kgo.RangeBalancer())}
 }
 
 func (s *shares) eventually(counts map[string]int, clients ...*kgo.Client) {
@@ -323,9 +328,11 @@ func (t *interop) alterConfigs() {
 		return get(get(t.admin.AlterTopicConfigs(t.ctx, configs, t.name("created"))).On(t.name("created"), nil)).Err
 	}
 	must(alter(kadm.AlterConfig{Op: kadm.SetConfig, Name: "max.message.bytes", Value: kadm.StringPtr("54321")},
-		kadm.AlterConfig{Op: kadm.DeleteConfig, Name: "retention.ms"}, kadm.AlterConfig{Op: kadm.AppendConfig, Name: "cleanup.policy", Value: kadm.StringPtr("compact")}))
+		kadm.AlterConfig{Op: kadm.DeleteConfig, Name: "retention.ms"},
+		kadm.AlterConfig{Op: kadm.AppendConfig, Name: "cleanup.policy", Value: kadm.StringPtr("compact")}))
 	eventually("configs changed", func() bool {
-		return t.config("created", "max.message.bytes").MaybeValue() == "54321" && t.config("created", "retention.ms").Source.String() == "DEFAULT_CONFIG" &&
+		return t.config("created", "max.message.bytes").MaybeValue() == "54321" &&
+			t.config("created", "retention.ms").Source.String() == "DEFAULT_CONFIG" &&
 			len(t.config("created", "cleanup.policy").MaybeValue()) == len("delete,compact")
 	})
 	fails(kerr.InvalidConfig, alter(kadm.AlterConfig{Op: kadm.SetConfig, Name: "retention.ms", Value: kadm.StringPtr("soon")}))

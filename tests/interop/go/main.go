@@ -80,7 +80,8 @@ func member(bootstrap, group, topic string) {
 		fmt.Println("a " + strings.Trim(strings.ReplaceAll(fmt.Sprint(topics[topic]), " ", ","), "[]"))
 	}
 	none := func(context.Context, *kgo.Client, map[string][]int32) { fmt.Println("a ") }
-	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(), kgo.Balancers(kgo.RangeBalancer()),
+	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
+		kgo.Balancers(kgo.RangeBalancer()),
 		kgo.HeartbeatInterval(300*time.Millisecond), kgo.FetchMaxWait(fetchWait()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.BlockRebalanceOnPoll(), kgo.OnPartitionsAssigned(print), kgo.OnPartitionsRevoked(none), kgo.OnPartitionsLost(none))
 	stop(err)
@@ -167,7 +168,8 @@ func readValues(bootstrap, topic string, each func(*kgo.Record)) {
 func load(bootstrap, topic, path, padding string) {
 	file, err := os.Create(path)
 	stop(err)
-	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.DefaultProduceTopic(topic), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.MaxBufferedRecords(500),
+	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.DefaultProduceTopic(topic), kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.MaxBufferedRecords(500),
 		kgo.ProducerBatchCompression(kgo.NoCompression()), // Padding is there to take up room.
 		kgo.ProducerLinger(2*time.Millisecond), kgo.RetryTimeout(60*time.Second), kgo.MetadataMinAge(100*time.Millisecond),
 		kgo.RetryBackoffFn(func(int) time.Duration { return 100 * time.Millisecond }))
@@ -180,7 +182,8 @@ func load(bootstrap, topic, path, padding string) {
 		default:
 		}
 		key := fmt.Sprint("key", i%10)
-		client.Produce(context.Background(), &kgo.Record{Key: []byte(key), Value: fmt.Appendf(nil, "%s:%d.%s", key, i/10, padding)}, func(r *kgo.Record, err error) {
+		record := &kgo.Record{Key: []byte(key), Value: fmt.Appendf(nil, "%s:%d.%s", key, i/10, padding)}
+		client.Produce(context.Background(), record, func(r *kgo.Record, err error) {
 			stop(err)
 			fmt.Fprintf(file, "%d %d %s\n", r.Partition, r.Offset, name(r)) // Callbacks come one at a time.
 		})

@@ -88,8 +88,9 @@ dump_log() { # The records decoded and the offset index checked; the other index
 
 topic_delete() { topics --delete --topic "$PREFIX-a" && ! has "$(topics --list)" "^$PREFIX-a\$"; }
 
-for name in topic-create topic-describe topic-alter console-producer console-consumer group-describe group-reset group-delete config-describe config-alter \
-  verifiable-producer verifiable-consumer get-offsets delete-records perf api-versions dump-log topic-delete; do
+for name in topic-create topic-describe topic-alter console-producer console-consumer group-describe group-reset group-delete \
+  config-describe config-alter verifiable-producer verifiable-consumer get-offsets delete-records perf api-versions dump-log \
+  topic-delete; do
   scenario $name "${name//-/_}"
 done
 exit $failed

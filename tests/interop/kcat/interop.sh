@@ -30,7 +30,9 @@ offsets_by_time() {
 
 seek() { same $'150\n151' "$(k -C -t "$PREFIX-none" -p 0 -o 150 -c 2 -f '%o\n')"; }
 
-group() { exec timeout 30 "$KCAT" -q -b "$BOOTSTRAP" -X auto.offset.reset=earliest -X heartbeat.interval.ms=300 -G "$PREFIX-$1" "${@:2}" -f '%p %o\n'; }
+group() { # group NAME TOPIC OPTIONS...
+  exec timeout 30 "$KCAT" -q -b "$BOOTSTRAP" -X auto.offset.reset=earliest -X heartbeat.interval.ms=300 -G "$PREFIX-$1" "${@:2}" -f '%p %o\n'
+}
 
 commit_sync() { # The second member of the group goes on where the first stopped.
   (group commits "$PREFIX-none" -c 50) > /dev/null && same "0 50" "$(group commits "$PREFIX-none" -c 1)"

@@ -15,6 +15,7 @@ export const rangeAssigner = ({ cluster }) => ({
       const [each, extra] = [Math.floor(partitions.length / ids.length), partitions.length % ids.length]
       ids.forEach((id, i) => { assignments.get(id)[topic] = partitions.splice(0, each + (i < extra ? 1 : 0)) })
     }
-    return [...assignments].map(([memberId, assignment]) => ({ memberId, memberAssignment: MemberAssignment.encode({ version: 0, assignment, userData: Buffer.alloc(0) }) }))
+    const encode = assignment => MemberAssignment.encode({ version: 0, assignment, userData: Buffer.alloc(0) })
+    return [...assignments].map(([memberId, assignment]) => ({ memberId, memberAssignment: encode(assignment) }))
   },
 })

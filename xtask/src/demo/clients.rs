@@ -42,7 +42,8 @@ impl Results {
             minutes: v[2].as_i64().unwrap_or(0),
             late: v[3].as_u64().unwrap_or(0),
         };
-        let carriers = json["carriers"].as_object().map(|all| all.iter().map(|(c, v)| (c.clone(), delays(v))).collect());
+        let carriers =
+            json["carriers"].as_object().map(|all| all.iter().map(|(c, v)| (c.clone(), delays(v))).collect());
         Some(Results {
             records: json["records"].as_u64()?,
             bytes: json["bytes"].as_u64()?,
@@ -86,7 +87,9 @@ impl Client {
             let mut words = line.split_whitespace();
             match words.next() {
                 Some("assigned") => self.share = words.count(),
-                Some("sent" | "read") => self.progress = words.next().and_then(|n| n.parse().ok()).unwrap_or(self.progress),
+                Some("sent" | "read") => {
+                    self.progress = words.next().and_then(|n| n.parse().ok()).unwrap_or(self.progress)
+                }
                 _ => self.results = Results::parse(&line).or(self.results.take()),
             }
         }
@@ -94,7 +97,11 @@ impl Client {
             self.progress = results.records as usize;
         }
         let ended = !running && self.results.is_none() && self.program.wait(std::time::Duration::ZERO) != Some(Some(0));
-        if ended { Err(format!("{} ended early; see target/xtask/logs/demo-{}.log", self.name, self.name)) } else { Ok(()) }
+        if ended {
+            Err(format!("{} ended early; see target/xtask/logs/demo-{}.log", self.name, self.name))
+        } else {
+            Ok(())
+        }
     }
 
     /// Two members together.
@@ -109,6 +116,12 @@ impl Client {
             sum.minutes += delays.minutes;
             sum.late += delays.late;
         }
-        Results { records: a.records + b.records, bytes: a.bytes + b.bytes, first_ms, last_ms: a.last_ms.max(b.last_ms), carriers }
+        Results {
+            records: a.records + b.records,
+            bytes: a.bytes + b.bytes,
+            first_ms,
+            last_ms: a.last_ms.max(b.last_ms),
+            carriers,
+        }
     }
 }

@@ -50,7 +50,13 @@ impl Home {
     pub fn at(engine: &Engine, dir: &Path) -> Result<Home, String> {
         fs::create_dir_all(dir).map_err(|e| format!("cannot create {}: {e}", dir.display()))?;
         let overrides = vec!["group.initial.rebalance.delay.ms=0".to_owned()];
-        Ok(Home { engine: engine.clone(), dir: dir.to_owned(), port: free_port()?, controller: free_port()?, overrides })
+        Ok(Home {
+            engine: engine.clone(),
+            dir: dir.to_owned(),
+            port: free_port()?,
+            controller: free_port()?,
+            overrides,
+        })
     }
 
     pub fn with(mut self, config: &str) -> Home {

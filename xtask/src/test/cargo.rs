@@ -33,7 +33,8 @@ pub fn tests(request: &Request) -> Vec<Case> {
     if let Some(filter) = &request.filter {
         command.args(["--", filter]);
     }
-    let finished = log_file("cargo-test").and_then(|log| run(&mut command, limit, &log).map(|finished| (finished, log)));
+    let finished =
+        log_file("cargo-test").and_then(|log| run(&mut command, limit, &log).map(|finished| (finished, log)));
     let (finished, log) = match finished {
         Ok(pair) => pair,
         Err(error) => return vec![Case::failed("cargo test", error)],
@@ -42,7 +43,10 @@ pub fn tests(request: &Request) -> Vec<Case> {
     let seen_failures = cases.iter().any(|c| c.outcome.is_err());
     if finished.code != Some(0) && !seen_failures {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
-        cases.push(Case::failed("cargo test", format!("it ended with {:?}:\n{}", finished.code, tools::tail(&text, 40))));
+        cases.push(Case::failed(
+            "cargo test",
+            format!("it ended with {:?}:\n{}", finished.code, tools::tail(&text, 40)),
+        ));
     }
     if seen_failures {
         println!("{}", failures(&finished.output));

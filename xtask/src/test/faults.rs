@@ -47,7 +47,8 @@ const FAULTS: &[(&str, Fault)] = &[
 ];
 
 pub fn run_all(request: &Request) -> Vec<Case> {
-    let wanted: Vec<_> = FAULTS.iter().filter(|(n, _)| request.filter.as_deref().is_none_or(|f| n.contains(f))).collect();
+    let wanted: Vec<_> =
+        FAULTS.iter().filter(|(n, _)| request.filter.as_deref().is_none_or(|f| n.contains(f))).collect();
     let lab = request.engine().and_then(|engine| Ok(Lab { engine, full: request.full, go: tools::go()? }));
     match lab {
         Ok(lab) => wanted.iter().map(|(name, fault)| timed(name, *fault, &lab)).collect(),
@@ -89,7 +90,11 @@ impl Lab {
         self.go(&["create", bootstrap, topic, "1"])?;
         self.produce(bootstrap, topic, 0, 100)?;
         let read = self.read(bootstrap, topic)?;
-        if read == Vec::from_iter(0..100) { Ok(()) } else { Err(format!("{} of 100 records came back in order", read.len())) }
+        if read == Vec::from_iter(0..100) {
+            Ok(())
+        } else {
+            Err(format!("{} of 100 records came back in order", read.len()))
+        }
     }
 
     /// A load that goes on until its input is closed; what was acknowledged stands in the file.

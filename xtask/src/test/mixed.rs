@@ -140,5 +140,9 @@ fn leave(member: &mut Member) -> Result<(), String> {
     let ended = member.program.wait(Duration::from_secs(20));
     std::thread::sleep(Duration::from_millis(50));
     member.look(&mut BTreeMap::new());
-    if ended == Some(Some(0)) && member.left { Ok(()) } else { Err(format!("{} does not leave: {ended:?}", member.name)) }
+    if ended == Some(Some(0)) && member.left {
+        Ok(())
+    } else {
+        Err(format!("{} does not leave: {ended:?}", member.name))
+    }
 }

@@ -41,7 +41,8 @@ pub struct Program {
 
 impl Program {
     pub fn start(command: &mut Command, log: &Path) -> Result<Program, String> {
-        let file = File::options().create(true).append(true).open(log).map_err(|e| format!("{}: {e}", log.display()))?;
+        let file =
+            File::options().create(true).append(true).open(log).map_err(|e| format!("{}: {e}", log.display()))?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(file).process_group(0);
         let child = command.spawn().map_err(|e| format!("cannot run {}: {e}", command.get_program().display()))?;
         Ok(Program { child })
@@ -51,7 +52,9 @@ impl Program {
     pub fn lines(&mut self) -> Receiver<String> {
         let (sender, receiver) = channel();
         if let Some(output) = self.child.stdout.take() {
-            std::thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).try_for_each(|l| sender.send(l)));
+            std::thread::spawn(move || {
+                BufReader::new(output).lines().map_while(Result::ok).try_for_each(|l| sender.send(l))
+            });
         }
         receiver
     }

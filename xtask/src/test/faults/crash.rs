@@ -66,12 +66,16 @@ fn dump(class_path: &str, files: &[PathBuf]) -> Result<(), String> {
     let output = command.args(["--deep-iteration", "--index-sanity-check", "--files", &list]).output();
     let output = output.map_err(|e| format!("cannot run java: {e}"))?;
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let bad = |l: &&str| l.contains("Exception") || l.contains("isvalid: false") || l.contains("Mismatch") || l.contains("Found ");
+    let bad = |l: &&str| {
+        l.contains("Exception") || l.contains("isvalid: false") || l.contains("Mismatch") || l.contains("Found ")
+    };
     let indexes = files.iter().filter(|f| f.extension().is_some_and(|e| e != "log")).count();
     let passed = text.matches("passed sanity check").count();
     match text.lines().find(bad) {
         Some(line) => Err(format!("DumpLogSegments: {line}")),
-        None => expect(output.status.success() && passed == indexes, || format!("{passed} of {indexes} indexes passed: {}", tools::tail(&text, 3))),
+        None => expect(output.status.success() && passed == indexes, || {
+            format!("{passed} of {indexes} indexes passed: {}", tools::tail(&text, 3))
+        }),
     }
 }
 
@@ -140,7 +144,8 @@ pub fn full_disk(lab: &Lab) -> Result<(), String> {
     let disk = SmallDisk::mount()?;
     let filler = disk.0.join("filler");
     fs::write(&filler, vec![1; 9 << 20]).map_err(|e| format!("{}: {e}", filler.display()))?;
-    let home = Home::at(&lab.engine, &disk.0)?.with("log.index.size.max.bytes=4096").with("offsets.topic.num.partitions=1");
+    let home =
+        Home::at(&lab.engine, &disk.0)?.with("log.index.size.max.bytes=4096").with("offsets.topic.num.partitions=1");
     let mut broker = home.start()?;
     lab.go(&["create", &broker.bootstrap, "full", "1"])?;
     let (mut load, file) = lab.load(&broker.bootstrap, "full", 2000, "full-disk-load")?;

@@ -41,7 +41,9 @@ pub fn unknown_config(lab: &Lab) -> Result<(), String> {
     let broker = home.start()?;
     let log = broker.log_text();
     expect(log.contains("log.retention.mss") && log.contains("log.retention.ms"), || format!("no warning in: {log}"))?;
-    expect(matches!(lab.engine, Engine::Kafka(_)) || log.to_lowercase().contains("warn"), || format!("not a warning: {log}"))?;
+    expect(matches!(lab.engine, Engine::Kafka(_)) || log.to_lowercase().contains("warn"), || {
+        format!("not a warning: {log}")
+    })?;
     broker.stop(Duration::from_secs(10)).map(drop)
 }
 
