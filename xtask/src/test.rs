@@ -75,26 +75,30 @@ impl Request {
 
 struct Area {
     name: &'static str,
+    /// Whether it runs only with `--full` (or when asked for by name).
+    long: bool,
     /// What it may cost on two cores, with everything installed.
     budget_minutes: f64,
     run: fn(&Request) -> Vec<Case>,
 }
 
+const fn area(name: &'static str, budget_minutes: f64, run: fn(&Request) -> Vec<Case>) -> Area {
+    Area { name, long: false, budget_minutes, run }
+}
+
 /// In the order in which they run: what fails fast comes first.
 const AREAS: &[Area] = &[
-    Area { name: "tidy", budget_minutes: 0.2, run: |_| vec![Case::of("tidy", crate::tidy::run(&[]))] },
-    Area {
-        name: "gen",
-        budget_minutes: 0.5,
-        run: |_| vec![Case::of("gen --check", crate::generate::run(&["--check".to_owned()]))],
-    },
-    Area { name: "fmt", budget_minutes: 0.2, run: |_| vec![cargo::plain("fmt", &["fmt", "--all", "--check"])] },
-    Area { name: "build", budget_minutes: 4.0, run: |_| vec![Case::of("build", tools::ottla().map(drop))] },
-    Area { name: "rust", budget_minutes: 6.0, run: cargo::tests },
-    Area { name: "clippy", budget_minutes: 3.0, run: |_| vec![cargo::clippy()] },
-    Area { name: "interop", budget_minutes: 5.0, run: interop },
-    Area { name: "faults", budget_minutes: 5.0, run: faults::run_all },
-    Area { name: "demo", budget_minutes: 1.0, run: demo },
+    area("tidy", 0.2, |_| vec![Case::of("tidy", crate::tidy::run(&[]))]),
+    area("gen", 0.5, |_| vec![Case::of("gen --check", crate::generate::run(&["--check".to_owned()]))]),
+    area("fmt", 0.2, |_| vec![cargo::plain("fmt", &["fmt", "--all", "--check"])]),
+    area("build", 4.0, |_| vec![Case::of("build", tools::ottla().map(drop))]),
+    area("rust", 6.0, cargo::tests),
+    area("clippy", 3.0, |_| vec![cargo::clippy()]),
+    area("interop", 3.0, interop),
+    area("faults", 2.0, faults::run_all),
+    area("differential", 2.0, cargo::differential),
+    area("demo", 1.0, demo),
+    Area { name: "fuzz", long: true, budget_minutes: 10.5, run: |_| vec![cargo::fuzz()] },
 ];
 
 pub fn run(args: &[String]) -> crate::Outcome {
@@ -107,7 +111,7 @@ pub fn run(args: &[String]) -> crate::Outcome {
             "--only" => request.only.push(rest.next().ok_or("--only wants the name of an area")?.clone()),
             "--ottla" => request.ottla = Some(rest.next().ok_or("--ottla wants the path of a binary")?.into()),
             "--list" => {
-                AREAS.iter().for_each(|a| println!("{:<10} {:>4.1} minutes", a.name, a.budget_minutes));
+                AREAS.iter().for_each(|a| println!("{:<12} {:>4.1} minutes", a.name, a.budget_minutes));
                 return Ok(());
             }
             "--help" | "-h" => {
@@ -129,7 +133,7 @@ fn play(mut request: Request) -> crate::Outcome {
     let mut rows = Vec::new();
     for area in AREAS {
         let wanted: Vec<&String> = request.only.iter().filter(|o| o.split('/').next() == Some(area.name)).collect();
-        if wanted.is_empty() && !request.only.is_empty() {
+        if wanted.is_empty() && (!request.only.is_empty() || area.long && !request.full) {
             continue;
         }
         request.filter = wanted.first().and_then(|o| o.split_once('/')).map(|(_, name)| name.to_owned());
@@ -152,15 +156,15 @@ fn play(mut request: Request) -> crate::Outcome {
 
 /// The closing table, and the counts alone on the last line.
 fn report(rows: &[(&Area, usize, usize, Duration)]) -> crate::Outcome {
-    println!("\n{:<10} {:>7} {:>7} {:>8} {:>7}", "area", "passed", "failed", "minutes", "budget");
+    println!("\n{:<12} {:>7} {:>7} {:>8} {:>7}", "area", "passed", "failed", "minutes", "budget");
     for (area, passed, failed, time) in rows {
         let minutes = time.as_secs_f64() / 60.0;
         let note = if minutes > area.budget_minutes { "  over its budget" } else { "" };
-        println!("{:<10} {passed:>7} {failed:>7} {minutes:>8.2} {:>7.1}{note}", area.name, area.budget_minutes);
+        println!("{:<12} {passed:>7} {failed:>7} {minutes:>8.2} {:>7.1}{note}", area.name, area.budget_minutes);
     }
     let (passed, failed) = rows.iter().fold((0, 0), |(p, f), row| (p + row.1, f + row.2));
     let minutes: f64 = rows.iter().map(|row| row.3.as_secs_f64() / 60.0).sum();
-    println!("{:<10} {passed:>7} {failed:>7} {minutes:>8.2}\n\n{passed} passed, {failed} failed", "all");
+    println!("{:<12} {passed:>7} {failed:>7} {minutes:>8.2}\n\n{passed} passed, {failed} failed", "all");
     if failed == 0 { Ok(()) } else { Err(format!("{failed} tests failed or did not run")) }
 }
 

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use super::broker::{Engine, Home};
 use super::interop::log_file;
 use super::process::run;
 use super::{Case, Request};
@@ -23,13 +24,28 @@ pub fn clippy() -> Case {
     plain("clippy", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])
 }
 
+/// Ten minutes of mutated messages and batches; the tests of the workspace do the same for seconds.
+pub fn fuzz() -> Case {
+    plain("fuzz", &["run", "--quiet", "--release", "--package", "ottla-fuzz", "--", "--seconds", "600"])
+}
+
+/// One script of requests on Apache Kafka and on Ottla, answers compared.
+pub fn differential(request: &Request) -> Vec<Case> {
+    let play = || {
+        let kafka = Engine::Kafka(tools::kafka_broker()?);
+        let broker = Home::new(&kafka, "differential")?.with("num.partitions=1").start()?;
+        let steps = if request.full { "3000" } else { "300" };
+        let run = ["run", "--quiet", "--release", "--package", "ottla-differential", "--"];
+        let mut command = cargo(&run);
+        tools::run(command.args(["--kafka", &broker.bootstrap, "--steps", steps]), "pass ottla-differential")
+    };
+    vec![Case::of("differential", play())]
+}
+
 /// The tests of the workspace in the profile of the build, one case for each line that libtest prints.
 pub fn tests(request: &Request) -> Vec<Case> {
     let limit = Duration::from_secs(if request.full { 3600 } else { 1200 });
     let mut command = cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
-    if request.full {
-        command.env("OTTLA_TEST_FULL", "1");
-    }
     if let Some(filter) = &request.filter {
         command.args(["--", filter]);
     }
