@@ -129,6 +129,7 @@ pub fn offset_index(env: &Env, path: &Path) -> Result<Vec<OffsetIndexRow>, LogEr
     let base_offset = base_offset(path)?;
     Ok(entries::<{ offset_index::ENTRY_SIZE as usize }>(env, path)?
         .iter()
+        .take_while(|entry| is_used(&entry[..]))
         .map(|entry| {
             let OffsetPosition { offset, position } = offset_index::decode(entry, base_offset);
             OffsetIndexRow { offset, position }
@@ -141,6 +142,7 @@ pub fn time_index(env: &Env, path: &Path) -> Result<Vec<TimeIndexRow>, LogError>
     let base_offset = base_offset(path)?;
     Ok(entries::<{ time_index::ENTRY_SIZE as usize }>(env, path)?
         .iter()
+        .take_while(|entry| is_used(&entry[..]))
         .map(|entry| {
             let TimestampOffset { timestamp, offset } = time_index::decode(entry, base_offset);
             TimeIndexRow { timestamp, offset }
@@ -162,6 +164,11 @@ pub fn transaction_index(env: &Env, path: &Path) -> Result<Vec<AbortedTxn>, LogE
 pub fn producer_snapshot(env: &Env, path: &Path) -> Result<Vec<ProducerStateEntry>, LogError> {
     let bytes = env.fs().read(path).context("read", path)?;
     producer_snapshot::decode(&bytes).map_err(|reason| LogError::corrupt(path, reason))
+}
+
+/// The indexes of a segment that is still written to are larger than what is in them: the rest is zeros.
+fn is_used(entry: &[u8]) -> bool {
+    entry.iter().any(|byte| *byte != 0)
 }
 
 fn entries<const N: usize>(env: &Env, path: &Path) -> Result<Vec<[u8; N]>, LogError> {
