@@ -88,7 +88,8 @@ fn definition(out: &mut String, message: &Message, item: &Struct) -> Result<(), 
         }
         let _ = writeln!(out, "pub {}: {},", ident(field), rust_type(item, field));
     }
-    out.push_str("/// Tagged fields that the schema does not know, in the order of their tags.\npub unknown_tagged_fields: Vec<RawTaggedField>,\n}\n");
+    out.push_str("/// Tagged fields that the schema does not know, in the order of their tags.\n");
+    out.push_str("pub unknown_tagged_fields: Vec<RawTaggedField>,\n}\n");
     if !plain {
         let _ = write!(out, "\nimpl Default for {} {{\nfn default() -> Self {{\nSelf {{\n", item.name);
         for field in fields(item) {

@@ -116,7 +116,7 @@ impl Fetch {
             // At least one whole batch in an answer, or a batch above the limits could never be read.
             let whole_first = evaluation.bytes == 0;
             let read = self.find(node, key).and_then(|it| self.read_partition(&it, fetch, limit, whole_first));
-            let data = read.unwrap_or_else(|error| failed(error));
+            let data = read.unwrap_or_else(failed);
             evaluation.bytes += data.records.as_ref().map_or(0, Records::len);
             evaluation.urgent |= data.error_code != 0 || data.diverging_epoch.epoch >= 0;
             evaluation.answers.push((key.clone(), PartitionData { partition_index: key.partition, ..data }));

@@ -29,8 +29,7 @@ async fn relay(env: Env, listener: TcpListener, broker: String, cutting: Arc<Ato
         env.spawn("answers", async move {
             let mut left = left as usize;
             let mut buffer = vec![0; 4096];
-            loop {
-                let Ok(size) = from_server.read(&mut buffer).await else { break };
+            while let Ok(size) = from_server.read(&mut buffer).await {
                 let take = |cuts: u64| cuts.checked_sub(1);
                 let cut = size >= left && cutting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
                 let passed = if cut { left } else { size };
