@@ -24,6 +24,9 @@ const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 /// Not a partition of the broker's: its log belongs to the metadata quorum.
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
+/// Up to so many logs are synced one by one when they are closed; more are synced together.
+const SYNC_EACH_MAX: usize = 16;
+
 /// How a [`LogManager`] works; the defaults are Kafka's where it has such a config.
 #[derive(Clone, Debug)]
 pub struct LogManagerOptions {
@@ -410,9 +413,12 @@ impl LogManager {
     /// Closes all logs in parallel, writes the checkpoints, and marks each directory as closed in order, unless one of its
     /// logs could not be closed. `broker_epoch` goes into the marker (KIP-966). Later appends are refused.
     pub async fn close(&self, broker_epoch: Option<i64>) -> Result<(), LogError> {
-        let sync = self.options.sync;
-        let failed: Vec<PathBuf> = self
-            .on_threads(self.logs(), move |log| match log.close(sync) {
+        let logs = self.logs();
+        // A sync per file of a thousand logs would take seconds; one for the file system takes as long as its data does.
+        let together = self.options.sync && logs.len() > SYNC_EACH_MAX;
+        let sync_each = self.options.sync && !together;
+        let mut failed: Vec<PathBuf> = self
+            .on_threads(logs, move |log| match log.close(sync_each) {
                 Ok(()) => None,
                 Err(error) => {
                     tracing::error!(partition = %log.topic_partition(), %error, "cannot close the log in order");
@@ -427,15 +433,45 @@ impl LogManager {
             // What stays is removed at the next start.
             let _ = log.delete();
         }
+        if together {
+            failed.extend(self.sync_together().await);
+        }
         self.checkpoint_recovery_points()?;
         self.checkpoint_log_start_offsets()?;
         self.checkpoint_high_watermarks()?;
+        let sync = self.options.sync;
         for dir in self.dirs.iter().filter(|dir| !failed.contains(&dir.path)) {
             let path = dir.path.join(CLEAN_SHUTDOWN);
             let content = format!("{{\"version\":0,\"brokerEpoch\":{}}}", broker_epoch.unwrap_or(-1));
             self.env.fs().write_atomic(&path, content.as_bytes(), sync).context("write", path)?;
         }
         Ok(())
+    }
+
+    /// Makes all closed logs durable at once; returns the directories for which that failed.
+    async fn sync_together(&self) -> Vec<PathBuf> {
+        let mut failed = Vec::new();
+        for dir in self.dirs.iter().map(|dir| dir.path.clone()) {
+            let (env, path) = (self.env.clone(), dir.clone());
+            let synced = self.env.blocking(move || env.fs().sync_file_system(&path)).await;
+            let mut logs = self.logs();
+            logs.retain(|log| log.dir().parent() == Some(&dir));
+            let durable = match synced {
+                Ok(true) => {
+                    logs.iter().for_each(|log| log.raise_recovery_point(log.log_end_offset()));
+                    true
+                }
+                Ok(false) => self.on_threads(logs, |log| log.flush().is_ok()).await.into_iter().all(|flushed| flushed),
+                Err(error) => {
+                    tracing::error!(path = %dir.display(), %error, "cannot sync the log directory");
+                    false
+                }
+            };
+            if !durable {
+                failed.push(dir);
+            }
+        }
+        failed
     }
 }
 

@@ -2,7 +2,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::OwnedReadHalf;
 
 /// First read of a frame: most requests fit, so that length and body cost one system call.
 const FIRST_READ: usize = 8 * 1024;
@@ -60,22 +61,22 @@ pub(crate) struct FrameReader {
 
 impl FrameReader {
     /// The next frame's content, without its length. Cancel safe: what was read stays in `self`.
-    pub(crate) async fn next(&mut self, socket: &TcpStream, limit: usize) -> Result<Bytes, FrameError> {
+    pub(crate) async fn next(&mut self, socket: &mut OwnedReadHalf, limit: usize) -> Result<Bytes, FrameError> {
         loop {
             if let Some(frame) = self.take_frame(limit)? {
                 return Ok(frame);
             }
-            socket.readable().await.map_err(FrameError::Io)?;
+            if self.pending.is_empty() {
+                // Memory is taken only once there is something to put into it.
+                socket.readable().await.map_err(FrameError::Io)?;
+            }
             self.make_room();
-            match socket.try_read_buf(&mut self.pending) {
+            // A read that fills less than it could has emptied the socket; tokio then waits without asking once more,
+            // which a try_read would not know.
+            match socket.read_buf(&mut self.pending).await {
                 Ok(0) if self.pending.is_empty() => return Err(FrameError::Closed),
                 Ok(0) => return Err(FrameError::Io(io::ErrorKind::UnexpectedEof.into())),
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.pending.is_empty() {
-                        self.pending = BytesMut::new();
-                    }
-                }
                 Err(error) => return Err(FrameError::Io(error)),
             }
         }

@@ -91,14 +91,6 @@ pub(crate) struct Pipe {
 }
 
 impl Pipe {
-    pub(crate) async fn read_frame(&mut self, limit: usize) -> Result<Bytes, FrameError> {
-        self.receiver.read_frame(limit).await
-    }
-
-    pub(crate) async fn write_frame(&mut self, content: Records) -> io::Result<()> {
-        self.sender.write_frame(content).await
-    }
-
     pub(crate) fn split(self) -> (FrameSender, FrameReceiver) {
         (self.sender, self.receiver)
     }

@@ -1,79 +1,61 @@
 //! One connection's transport, the same to everything above it.
 
 use crate::frame::{FrameError, FrameReader};
-use crate::inproc::Pipe;
+use crate::inproc::{FrameReceiver, FrameSender, Pipe};
 use crate::send;
 use bytes::Bytes;
 use ottla_model::Records;
 use std::io;
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// A connected transport that moves whole frames.
 #[derive(Debug)]
 pub struct Stream {
-    kind: Kind,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Tcp { socket: TcpStream, reader: FrameReader, peer: SocketAddr },
-    InProc(Pipe),
+    read: ReadHalf,
+    write: WriteHalf,
+    peer: Option<SocketAddr>,
 }
 
 impl Stream {
     pub(crate) fn tcp(socket: TcpStream, peer: SocketAddr) -> Stream {
-        Stream { kind: Kind::Tcp { socket, reader: FrameReader::default(), peer } }
+        let (socket, write) = socket.into_split();
+        let read = ReadHalf::Tcp { socket, reader: FrameReader::default() };
+        Stream { read, write: WriteHalf::Tcp(write), peer: Some(peer) }
     }
 
     pub(crate) fn inproc(pipe: Pipe) -> Stream {
-        Stream { kind: Kind::InProc(pipe) }
+        let (sender, receiver) = pipe.split();
+        Stream { read: ReadHalf::InProc(receiver), write: WriteHalf::InProc(sender), peer: None }
     }
 
     /// The peer's address; `None` in process.
     pub fn peer(&self) -> Option<SocketAddr> {
-        match &self.kind {
-            Kind::Tcp { peer, .. } => Some(*peer),
-            Kind::InProc(_) => None,
-        }
+        self.peer
     }
 
     /// Waits for the next frame's content. Cancel safe.
     pub async fn read_frame(&mut self, limit: usize) -> Result<Bytes, FrameError> {
-        match &mut self.kind {
-            Kind::Tcp { socket, reader, .. } => reader.next(socket, limit).await,
-            Kind::InProc(pipe) => pipe.read_frame(limit).await,
-        }
+        self.read.read_frame(limit).await
     }
 
     /// Writes one frame: the length, then `content`. Returns when the transport has taken all of it.
     /// Not cancel safe: a connection whose write was cancelled has to be closed.
     pub async fn write_frame(&mut self, content: Records) -> io::Result<()> {
-        match &mut self.kind {
-            Kind::Tcp { socket, .. } => send::send_frame(socket, content).await,
-            Kind::InProc(pipe) => pipe.write_frame(content).await,
-        }
+        self.write.write_frame(content).await
     }
 
     /// Splits for full-duplex use by a client.
     pub(crate) fn split(self) -> (ReadHalf, WriteHalf) {
-        match self.kind {
-            Kind::Tcp { socket, reader, .. } => {
-                let socket = std::sync::Arc::new(socket);
-                (ReadHalf::Tcp { socket: socket.clone(), reader }, WriteHalf::Tcp(socket))
-            }
-            Kind::InProc(pipe) => {
-                let (sender, receiver) = pipe.split();
-                (ReadHalf::InProc(receiver), WriteHalf::InProc(sender))
-            }
-        }
+        (self.read, self.write)
     }
 }
 
 #[derive(Debug)]
 pub(crate) enum ReadHalf {
-    Tcp { socket: std::sync::Arc<TcpStream>, reader: FrameReader },
-    InProc(crate::inproc::FrameReceiver),
+    Tcp { socket: OwnedReadHalf, reader: FrameReader },
+    InProc(FrameReceiver),
 }
 
 impl ReadHalf {
@@ -87,14 +69,14 @@ impl ReadHalf {
 
 #[derive(Debug)]
 pub(crate) enum WriteHalf {
-    Tcp(std::sync::Arc<TcpStream>),
-    InProc(crate::inproc::FrameSender),
+    Tcp(OwnedWriteHalf),
+    InProc(FrameSender),
 }
 
 impl WriteHalf {
     pub(crate) async fn write_frame(&mut self, content: Records) -> io::Result<()> {
         match self {
-            WriteHalf::Tcp(socket) => send::send_frame(socket, content).await,
+            WriteHalf::Tcp(socket) => send::send_frame(socket.as_ref(), content).await,
             WriteHalf::InProc(sender) => sender.write_frame(content).await,
         }
     }

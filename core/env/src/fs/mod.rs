@@ -210,6 +210,15 @@ impl Fs {
         }
     }
 
+    /// Brings everything that was written to the file system of `path` to the disk, in one call; `false` where that cannot
+    /// be asked for, and nothing was done. Cheaper than a sync per file once there are many.
+    pub fn sync_file_system(&self, path: &Path) -> io::Result<bool> {
+        match &self.0 {
+            Kind::Real(_) => sys::sync_file_system(path),
+            Kind::Memory(_) => Ok(true),
+        }
+    }
+
     /// Takes a directory for this process alone, by the lock on `.lock` that Apache Kafka takes too. Held until the
     /// [`DirLock`] is dropped.
     pub fn lock(&self, dir: &Path) -> Result<DirLock, LockError> {

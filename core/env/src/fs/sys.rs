@@ -130,6 +130,18 @@ pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     std::fs::metadata(path).map(drop)
 }
 
+/// Brings the whole file system to the disk, where there is such a call.
+#[cfg(target_os = "linux")]
+pub(super) fn sync_file_system(path: &Path) -> io::Result<bool> {
+    rustix::fs::syncfs(&File::open(path)?)?;
+    Ok(true)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn sync_file_system(_path: &Path) -> io::Result<bool> {
+    Ok(false)
+}
+
 /// Whether an open failed because the process, or the system, has no descriptor left.
 pub(super) fn is_out_of_descriptors(error: &io::Error) -> bool {
     #[cfg(unix)]
