@@ -212,3 +212,31 @@ fn loading_uses_the_threads_it_is_given() {
         assert_eq!(loaded_at_a_time(place, 4, 4), 4);
     });
 }
+
+#[test]
+fn many_logs_are_synced_together_when_they_close() {
+    both(|place| {
+        block_on(async {
+            let open = || {
+                let options = LogManagerOptions { sync: true, ..options() };
+                Arc::new(LogManager::open(&place.env, &[place.dir.join("a"), place.dir.join("b")], options).unwrap())
+            };
+            let manager = open();
+            manager.load(|_| None).await.unwrap();
+            for number in 0..40 {
+                let log = manager.get_or_create(&partition(number), Some(TOPIC_ID), Arc::new(small())).unwrap();
+                fill(&log, 3);
+            }
+            manager.close(Some(7)).await.unwrap();
+            let recovery_points = manager.logs().iter().map(|log| log.recovery_point()).collect::<Vec<_>>();
+            assert!(manager.logs().iter().map(|log| log.log_end_offset()).eq(recovery_points));
+            drop(manager);
+
+            let manager = open();
+            assert_eq!(manager.previous_broker_epoch(), 7);
+            let report = manager.load(|_| None).await.unwrap();
+            assert_eq!((report.logs, report.recovered, report.failed.len()), (40, 0, 0));
+            manager.close(None).await.unwrap();
+        });
+    });
+}
