@@ -12,30 +12,48 @@ use crate::node::Node;
 use crate::partition::Partition;
 use bytes::Bytes;
 use ottla_log::{AppendError, AppendOrigin, LogAppendInfo};
-use ottla_model::{ErrorCode, Records};
+use ottla_model::record_batch::BatchHeader;
+use ottla_model::{Compression, ErrorCode, Records};
 use ottla_protocol::produce_request::{PartitionProduceData, TopicProduceData};
 use ottla_protocol::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse};
 use ottla_protocol::{ProduceRequest, ProduceResponse};
 use std::sync::Arc;
 
+/// The first version with topic ids in place of names.
+const TOPIC_IDS_VERSION: i16 = 13;
+/// The first version in which zstd may be used (KIP-110).
+const ZSTD_VERSION: i16 = 7;
+/// Where a batch has its length, and its format's number.
+const SIZE_OFFSET: usize = 8;
+const MAGIC_OFFSET: usize = 16;
+/// The bytes before and with the length.
+const BATCH_OVERHEAD: usize = 12;
+const UNKNOWN_OFFSET: i64 = -1;
+/// No record of any format is shorter.
+const SMALLEST_SIZE: i32 = 14;
+
 pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<ProduceRequest>) -> Reply<ProduceResponse> {
-    let by_id = request.context().api_version >= 13;
+    let version = request.context().api_version;
+    let by_id = version >= TOPIC_IDS_VERSION;
     let (request, _context) = request.into_parts();
     let acks = request.acks;
+    let rules = Rules { by_id, acks, zstd: version >= ZSTD_VERSION, transactional: request.transactional_id.is_some() };
     let mut unflushed: Vec<Arc<Partition>> = Vec::new();
     let mut failed = false;
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         let mut answers = Vec::with_capacity(topic.partition_data.len());
         for data in &topic.partition_data {
-            let answer = match append(node, by_id, acks, &topic, data) {
+            let answer = match append(node, &rules, &topic, data) {
                 Ok((info, partition)) => {
                     if info.needs_flush && !unflushed.iter().any(|known| Arc::ptr_eq(known, &partition)) {
                         unflushed.push(partition);
                     }
                     appended(data.index, &info)
                 }
-                Err(error) => refused(data.index, error),
+                Err((error, log_start_offset)) => {
+                    PartitionProduceResponse { log_start_offset, ..refused(data.index, error) }
+                }
             };
             failed |= answer.error_code != 0;
             answers.push(answer);
@@ -61,17 +79,44 @@ pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<ProduceRequest>
     }
 }
 
-fn append(
-    node: &Arc<Node>,
+/// What one request says of all its partitions.
+struct Rules {
     by_id: bool,
     acks: i16,
+    /// Whether the version is new enough for zstd.
+    zstd: bool,
+    /// Whether the request names a transactional id.
+    transactional: bool,
+}
+
+fn append(
+    node: &Arc<Node>,
+    rules: &Rules,
     topic: &TopicProduceData,
     data: &PartitionProduceData,
-) -> Result<(LogAppendInfo, Arc<Partition>), AppendError> {
-    if !matches!(acks, -1..=1) {
+) -> Result<(LogAppendInfo, Arc<Partition>), (AppendError, i64)> {
+    let (partition, records) = prepare(node, rules, topic, data).map_err(|error| (error, UNKNOWN_OFFSET))?;
+    match partition.append(node, records, AppendOrigin::Client) {
+        Ok(info) => Ok((info, partition)),
+        // Of all refusals Kafka answers the log's start with these only.
+        Err(error) if matches!(error.code, ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp) => {
+            Err((error, partition.log().log_start_offset()))
+        }
+        Err(error) => Err((error, UNKNOWN_OFFSET)),
+    }
+}
+
+/// Everything before the append: the partition and the records for it, or why not.
+fn prepare(
+    node: &Arc<Node>,
+    rules: &Rules,
+    topic: &TopicProduceData,
+    data: &PartitionProduceData,
+) -> Result<(Arc<Partition>, Bytes), AppendError> {
+    if !matches!(rules.acks, -1..=1) {
         return Err(error(ErrorCode::InvalidRequiredAcks, "acks is -1 (all), 0 or 1"));
     }
-    let partition = if by_id {
+    let partition = if rules.by_id {
         node.partitions.by_id(topic.topic_id, data.index)
     } else {
         node.partitions.by_name(&topic.name, data.index)
@@ -81,8 +126,45 @@ fn append(
         return Err(error(ErrorCode::InvalidTopicException, "clients may not produce to an internal topic"));
     }
     let records = contiguous(data.records.as_ref())?;
-    let info = partition.append(node, records, AppendOrigin::Client)?;
-    Ok((info, partition))
+    check_first(&records, rules)?;
+    Ok((partition, records))
+}
+
+/// Checks what Kafka checks before it looks for the partition's log: that there is a whole batch of the present format,
+/// in a codec that the version knows. Transactions are not served: their batches would never be committed.
+fn check_first(records: &Bytes, rules: &Rules) -> Result<(), AppendError> {
+    let no_batch =
+        || error(ErrorCode::InvalidRecord, "a partition has to have exactly one whole record batch of format 2");
+    let length = records.get(SIZE_OFFSET..MAGIC_OFFSET).and_then(|bytes| bytes.first_chunk::<4>());
+    let (Some(length), Some(magic)) = (length, records.get(MAGIC_OFFSET)) else { return Err(no_batch()) };
+    let (length, magic) = (i32::from_be_bytes(*length), *magic as i8);
+    if length < SMALLEST_SIZE || !(0..=2).contains(&magic) {
+        let message = format!("a batch of {length} bytes and format {magic}");
+        return Err(error(ErrorCode::CorruptMessage, &message));
+    }
+    let size = BATCH_OVERHEAD + length as usize;
+    if magic != 2 || records.len() < size || is_whole(&records[size..]) {
+        return Err(no_batch());
+    }
+    let Ok(header) = BatchHeader::parse(records) else { return Ok(()) };
+    if !rules.zstd && header.compression().ok() == Some(Compression::Zstd) {
+        return Err(error(ErrorCode::UnsupportedCompressionType, "zstd needs Produce v7"));
+    }
+    match (header.is_transactional(), rules.transactional) {
+        (false, _) => Ok(()),
+        (true, true) => Err(error(ErrorCode::InvalidTxnState, "no transaction is going on: they are not served yet")),
+        (true, false) => Err(error(
+            ErrorCode::TransactionalIdAuthorizationFailed,
+            "a transactional batch without a transactional id",
+        )),
+    }
+}
+
+/// Whether a whole batch begins here; part of one at the end is not looked at.
+fn is_whole(bytes: &[u8]) -> bool {
+    let length = bytes.get(SIZE_OFFSET..MAGIC_OFFSET + 1).and_then(|bytes| bytes.first_chunk::<4>());
+    let size = length.and_then(|length| usize::try_from(i32::from_be_bytes(*length)).ok());
+    size.is_some_and(|size| bytes.len() - BATCH_OVERHEAD >= size)
 }
 
 fn contiguous(records: Option<&Records>) -> Result<Bytes, AppendError> {
