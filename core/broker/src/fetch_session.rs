@@ -178,7 +178,7 @@ impl FetchSessions {
             if id != 0 {
                 table.remove(&id);
             }
-            if epoch == FINAL_EPOCH || partitions.is_empty() || !self.make_room(&mut table, now) {
+            if epoch == FINAL_EPOCH || !self.make_room(&mut table, now) {
                 return Ok(FetchContext::Sessionless);
             }
             let id = self.unused_id(&table);

@@ -35,6 +35,11 @@ impl Partition {
             deleted: AtomicBool::new(false),
             watchers: Arc::default(),
         };
+        // A new leader's epoch begins at its log end, so that an empty partition knows its epoch.
+        let epoch = partition.leader_epoch();
+        if partition.log.latest_epoch().is_none_or(|latest| latest < epoch) {
+            partition.log.assign_epoch_start_offset(epoch, partition.log.log_end_offset());
+        }
         partition.advance(0);
         partition
     }

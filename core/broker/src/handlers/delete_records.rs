@@ -24,7 +24,11 @@ pub(crate) async fn handle(
 
 fn delete(node: &Node, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
     let topics = request.topics.into_iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|wanted| {
+        // Of a partition that stands twice the last one counts.
+        let last = |(at, wanted): &(usize, &DeleteRecordsPartition)| {
+            !topic.partitions[at + 1..].iter().any(|later| later.partition_index == wanted.partition_index)
+        };
+        let partitions = topic.partitions.iter().enumerate().filter(last).map(|(_, wanted)| {
             let (low_watermark, error) = match delete_up_to(node, &topic.name, wanted) {
                 Ok(low_watermark) => (low_watermark, ErrorCode::None),
                 Err(error) => (INVALID_LOW_WATERMARK, error),
@@ -43,10 +47,10 @@ fn delete(node: &Node, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
 }
 
 fn delete_up_to(node: &Node, topic: &str, wanted: &DeleteRecordsPartition) -> Result<i64, ErrorCode> {
-    let partition = node.partitions.by_name(topic, wanted.partition_index)?;
     if node.is_internal_topic(topic) {
         return Err(ErrorCode::InvalidTopicException);
     }
+    let partition = node.partitions.by_name(topic, wanted.partition_index)?;
     // A compacted topic without the delete policy keeps the last value of each key: its start must not move.
     if !node.topic_config(topic).cleanup_policy.delete {
         return Err(ErrorCode::PolicyViolation);

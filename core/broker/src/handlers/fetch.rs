@@ -18,6 +18,8 @@ use ottla_protocol::fetch_request::{FetchPartition, FetchRequest};
 use ottla_protocol::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData,
 };
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,17 +112,29 @@ impl Fetch {
 
     fn read(&self, node: &Node) -> Evaluation {
         let mut evaluation = Evaluation { answers: Vec::with_capacity(self.wanted.len()), bytes: 0, urgent: false };
+        // What does not exist comes last.
+        let mut unknown = Vec::new();
         for (key, fetch) in &self.wanted {
             let left = self.max_bytes.saturating_sub(evaluation.bytes);
             let limit = usize::try_from(fetch.partition_max_bytes).unwrap_or(0).min(left);
             // At least one whole batch in an answer, or a batch above the limits could never be read.
             let whole_first = evaluation.bytes == 0;
-            let read = self.find(node, key).and_then(|it| self.read_partition(&it, fetch, limit, whole_first));
-            let data = read.unwrap_or_else(failed);
+            let data = match self.find(node, key) {
+                // Null where a read failed, empty where there is nothing to read from: as Kafka has it.
+                Ok(found) => self
+                    .read_partition(&found, fetch, limit, whole_first)
+                    .unwrap_or_else(|error| PartitionData { aborted_transactions: None, ..failed(error) }),
+                Err(error) => {
+                    evaluation.urgent = true;
+                    unknown.push((key.clone(), PartitionData { partition_index: key.partition, ..failed(error) }));
+                    continue;
+                }
+            };
             evaluation.bytes += data.records.as_ref().map_or(0, Records::len);
             evaluation.urgent |= data.error_code != 0 || data.diverging_epoch.epoch >= 0;
             evaluation.answers.push((key.clone(), PartitionData { partition_index: key.partition, ..data }));
         }
+        evaluation.answers.extend(unknown);
         evaluation
     }
 
@@ -131,7 +145,8 @@ impl Fetch {
         limit: usize,
         whole_first: bool,
     ) -> Result<PartitionData, ErrorCode> {
-        partition.check_leader_epoch(fetch.current_leader_epoch)?;
+        // In Fetch alone everything below 0 is "not checked".
+        partition.check_leader_epoch(fetch.current_leader_epoch.max(-1))?;
         let log = partition.log();
         let (high_watermark, last_stable_offset) = (log.high_watermark(), log.last_stable_offset());
         let mut data = PartitionData {
@@ -165,7 +180,10 @@ impl Fetch {
             });
             data.aborted_transactions = Some(aborted.collect());
         }
-        data.records = Some(read.records);
+        // Part of a first batch helps nobody: nobody can read past it.
+        if !read.first_entry_incomplete {
+            data.records = Some(read.records);
+        }
         Ok(data)
     }
 }
@@ -184,13 +202,21 @@ fn failed(error: ErrorCode) -> PartitionData {
 /// The request's partitions under the names that sessions use. An id that no topic has keeps an empty name: its
 /// partitions are answered UNKNOWN_TOPIC_ID.
 fn name_partitions(node: &Node, by_id: bool, request: &FetchRequest) -> Vec<(SessionKey, FetchPartition)> {
-    let mut named = Vec::new();
+    let mut named: Vec<(SessionKey, FetchPartition)> = Vec::new();
+    let mut at: HashMap<SessionKey, usize> = HashMap::new();
     for topic in &request.topics {
         let (name, id) = resolve(node, by_id, &topic.topic, topic.topic_id);
-        named.extend(topic.partitions.iter().map(|fetch| {
+        for fetch in &topic.partitions {
             let key = SessionKey { topic: name.clone(), topic_id: id, partition: fetch.partition };
-            (key, fetch.clone())
-        }));
+            // Of a partition that stands twice the last one counts, in the place of the first.
+            match at.entry(key.clone()) {
+                Entry::Occupied(first) => named[*first.get()].1 = fetch.clone(),
+                Entry::Vacant(new) => {
+                    new.insert(named.len());
+                    named.push((key, fetch.clone()));
+                }
+            }
+        }
     }
     named
 }

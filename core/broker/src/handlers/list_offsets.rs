@@ -50,13 +50,20 @@ pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<ListOffsetsRequ
         }
     }
     let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|wanted| {
+        // What stands twice is refused, with one answer.
+        let mut answered = HashSet::new();
+        let once = topic.partitions.iter().filter(|wanted| answered.insert(wanted.partition_index));
+        let once: Vec<&ListOffsetsPartition> = once.collect();
+        let partitions = once.into_iter().map(|wanted| {
             let found = if duplicates.contains(&(&*topic.name, wanted.partition_index)) {
                 Err(ErrorCode::InvalidRequest)
+            } else if wanted.timestamp < EARLIEST_PENDING_UPLOAD || version < since(wanted.timestamp) {
+                // Before it is known whether there is such a partition.
+                Err(ErrorCode::UnsupportedVersion)
             } else {
                 node.partitions
                     .by_name(&topic.name, wanted.partition_index)
-                    .and_then(|partition| find(&partition, wanted, &request, version))
+                    .and_then(|partition| find(&partition, wanted, &request))
             };
             answer(wanted.partition_index, found, version)
         });
@@ -73,11 +80,7 @@ fn find(
     partition: &Partition,
     wanted: &ListOffsetsPartition,
     request: &ListOffsetsRequest,
-    version: i16,
 ) -> Result<Found, ErrorCode> {
-    if wanted.timestamp < EARLIEST_PENDING_UPLOAD || version < since(wanted.timestamp) {
-        return Err(ErrorCode::UnsupportedVersion);
-    }
     partition.check_leader_epoch(wanted.current_leader_epoch)?;
     let log = partition.log();
     let upper = match (request.replica_id, request.isolation_level) {
