@@ -97,6 +97,12 @@ impl Node {
         let config = self.config();
         let image = self.metadata.image();
         let id = self.env.random_uuid();
+        if wanted.name == METADATA_TOPIC {
+            return Err((
+                ErrorCode::InvalidRequest,
+                format!("Creation of internal topic {METADATA_TOPIC} is prohibited."),
+            ));
+        }
         let mut overrides = Props::new();
         for (name, value) in &wanted.configs {
             let value = value.clone().ok_or_else(|| {
@@ -131,10 +137,11 @@ impl Node {
             self.warn_of(Scope::Topic, &wanted.name, &overrides);
         }
         Ok(CreatedTopic {
-            id: if validate_only { Uuid::ZERO } else { id },
+            // With validate_only too, as Kafka has it: the id that is then not used.
+            id,
             partitions: i32::try_from(placed.len()).unwrap_or(i32::MAX),
             replication_factor: placed.first().and_then(|count| i16::try_from(*count).ok()).unwrap_or(0),
-            configs: describe::topic(&config, &overrides),
+            configs: described_as_asked(&config, &overrides),
         })
     }
 
@@ -222,6 +229,10 @@ impl Node {
         let change = move || {
             let _changing = node.controller.lock();
             let image = node.metadata.image();
+            if name.is_empty() {
+                return Err((ErrorCode::InvalidRequest, "Default topic resources are not allowed.".to_owned()));
+            }
+            ottla_metadata::validate_topic_name(&name).map_err(|reason| (ErrorCode::InvalidTopicException, reason))?;
             if image.topic(&name).is_none() {
                 return Err((ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist.")));
             }
@@ -317,6 +328,20 @@ impl Node {
         let config = self.config();
         log_config(&TopicConfig::resolve(&config, overrides), config.producer_id_expiration_ms)
     }
+}
+
+/// The metadata log's own name; no client may make a topic of it.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+
+/// A new topic's configs; those it overrides as the client wrote them, as in the record.
+fn described_as_asked(config: &BrokerConfig, overrides: &Props) -> Vec<describe::Entry> {
+    let mut entries = describe::topic(config, overrides);
+    for entry in entries.iter_mut().filter(|entry| !entry.sensitive) {
+        if let Some(value) = overrides.get(&entry.name) {
+            entry.value = Some(value.clone());
+        }
+    }
+    entries
 }
 
 /// Where consumer groups are kept.

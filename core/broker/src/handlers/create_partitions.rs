@@ -7,6 +7,7 @@ use ottla_model::ErrorCode;
 use ottla_protocol::create_partitions_request::CreatePartitionsTopic;
 use ottla_protocol::create_partitions_response::CreatePartitionsTopicResult;
 use ottla_protocol::{CreatePartitionsRequest, CreatePartitionsResponse};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 pub(crate) async fn handle(
@@ -14,7 +15,9 @@ pub(crate) async fn handle(
     request: Authorized<CreatePartitionsRequest>,
 ) -> Reply<CreatePartitionsResponse> {
     let mut results = Vec::with_capacity(request.topics.len());
-    for topic in &request.topics {
+    let mut seen = HashSet::new();
+    // A name that stands twice is refused, with one answer.
+    for topic in request.topics.iter().filter(|topic| seen.insert(topic.name.clone())) {
         let twice = request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
         let outcome = if twice {
             Err((ErrorCode::InvalidRequest, "Duplicate topic name.".to_owned()))

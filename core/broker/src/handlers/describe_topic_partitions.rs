@@ -25,6 +25,14 @@ pub(crate) async fn handle(
     } else {
         request.topics.iter().map(|topic| &*topic.name).collect()
     };
+    if let Some(cursor) = &request.cursor {
+        // A page starts inside what is asked for.
+        let start = names.range(&*cursor.topic_name..).next();
+        let inside = everything || start.is_some_and(|name| **name == *cursor.topic_name);
+        if cursor.partition_index < 0 || !inside {
+            return refused(&request).into();
+        }
+    }
     let (first_topic, mut first_partition) = match &request.cursor {
         Some(cursor) => (&*cursor.topic_name, cursor.partition_index.max(0)),
         None => ("", 0),
@@ -52,6 +60,16 @@ pub(crate) async fn handle(
     response.into()
 }
 
+/// A cursor that cannot be: the whole request is refused, topic by topic.
+fn refused(request: &DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+    let topics = request.topics.iter().map(|topic| DescribeTopicPartitionsResponseTopic {
+        error_code: ErrorCode::InvalidRequest.code(),
+        name: Some(topic.name.clone()),
+        ..Default::default()
+    });
+    DescribeTopicPartitionsResponse { topics: topics.collect(), ..Default::default() }
+}
+
 /// The topic's partitions from `first` on, at most `limit`, and the one at which the next page starts.
 fn describe(
     node: &Node,
@@ -68,6 +86,7 @@ fn describe(
         let unknown = DescribeTopicPartitionsResponseTopic {
             error_code: error.code(),
             name: Some(name.into()),
+            topic_authorized_operations: TOPIC_OPERATIONS,
             ..Default::default()
         };
         return (unknown, None);

@@ -50,6 +50,10 @@ async fn alter(node: &Arc<Node>, resource: &AlterConfigsResource, validate_only:
         let operation = AlterOp::from_code(config.config_operation).ok_or_else(|| {
             (ErrorCode::InvalidRequest, format!("Unknown operation {} for {name}", config.config_operation))
         })?;
+        // A null is refused here, before it is known whether the resource exists.
+        if config.value.is_none() && operation != AlterOp::Delete {
+            return Err((ErrorCode::InvalidRequest, format!("Null value not supported for : {name}")));
+        }
         operations.push((name, operation, config.value.as_deref().map(str::to_owned)));
     }
     let change = ConfigChange::Incremental(operations);

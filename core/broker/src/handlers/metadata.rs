@@ -12,10 +12,17 @@ use ottla_model::{ErrorCode, Uuid};
 use ottla_protocol::metadata_request::MetadataRequestTopic;
 use ottla_protocol::metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
 use ottla_protocol::{MetadataRequest, MetadataResponse};
+use std::collections::HashSet;
 use std::sync::Arc;
+
+/// The first version that looks topics up by id.
+const LOOK_UP_BY_ID_VERSION: i16 = 12;
 
 pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<MetadataRequest>) -> Reply<MetadataResponse> {
     let version = request.context().api_version;
+    if let Some(refused) = refuse(version, &request) {
+        return refused.into();
+    }
     let everything = match &request.topics {
         None => true,
         Some(topics) => version == 0 && topics.is_empty(),
@@ -25,8 +32,19 @@ pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<MetadataRequest
         let image = node.metadata.image();
         image.topics().map(|topic| describe(node, topic, operations)).collect()
     } else {
-        let wanted = request.topics.as_deref().unwrap_or_default();
-        create_missing(node, wanted, request.allow_auto_topic_creation).await;
+        let asked = request.topics.as_deref().unwrap_or_default();
+        // With one id among them, what is named only is left out; what stands twice is answered once.
+        let by_id = asked.iter().any(|topic| topic.topic_id != Uuid::ZERO);
+        let mut seen = HashSet::new();
+        let wanted: Vec<&MetadataRequestTopic> = asked
+            .iter()
+            .filter(|topic| !by_id || topic.topic_id != Uuid::ZERO)
+            .filter(|topic| match by_id {
+                true => seen.insert((None, topic.topic_id)),
+                false => seen.insert((topic.name.as_deref(), Uuid::ZERO)),
+            })
+            .collect();
+        create_missing(node, &wanted, request.allow_auto_topic_creation).await;
         let image = node.metadata.image();
         wanted.iter().map(|topic| look_up(node, &image, topic, operations)).collect()
     };
@@ -51,7 +69,24 @@ pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<MetadataRequest
     .into()
 }
 
-async fn create_missing(node: &Arc<Node>, wanted: &[MetadataRequestTopic], allowed: bool) {
+/// v10 and v11 have ids in their format and do not serve them (KAFKA-12791): the whole request is refused.
+fn refuse(version: i16, request: &MetadataRequest) -> Option<MetadataResponse> {
+    let topics = request.topics.as_deref().filter(|_| (10..LOOK_UP_BY_ID_VERSION).contains(&version))?;
+    let unserved = |topic: &MetadataRequestTopic| topic.topic_id != Uuid::ZERO || topic.name.is_none();
+    if !topics.iter().any(unserved) {
+        return None;
+    }
+    let topics = topics.iter().map(|topic| MetadataResponseTopic {
+        error_code: ErrorCode::InvalidRequest.code(),
+        // Not nullable in these versions.
+        name: Some(topic.name.clone().unwrap_or_default()),
+        topic_id: topic.topic_id,
+        ..Default::default()
+    });
+    Some(MetadataResponse { topics: topics.collect(), controller_id: -1, ..Default::default() })
+}
+
+async fn create_missing(node: &Arc<Node>, wanted: &[&MetadataRequestTopic], allowed: bool) {
     if !allowed || !node.config().auto_create_topics_enable {
         return;
     }
@@ -95,6 +130,7 @@ fn look_up(
         error_code: error.code(),
         name: Some(name.into()),
         is_internal: node.is_internal_topic(name),
+        topic_authorized_operations: operations,
         ..Default::default()
     }
 }
