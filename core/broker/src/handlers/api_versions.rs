@@ -14,8 +14,6 @@ use ottla_protocol::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 /// librdkafka before 2.x takes "Produce from 0" as the sign of a broker with message format 1; Kafka keeps telling it
 /// so although it serves 3 and up (KAFKA-18659).
 const PRODUCE_ADVERTISED_LOWEST: i16 = 0;
-/// Names end up in logs, so they are bounded in form (KIP-511).
-const NAME_LEN_MAX: usize = 255;
 
 pub(crate) fn handle(node: &Node, request: &Authorized<ApiVersionsRequest>) -> ApiVersionsResponse {
     let version = request.context().api_version;
@@ -23,6 +21,10 @@ pub(crate) fn handle(node: &Node, request: &Authorized<ApiVersionsRequest>) -> A
         return failed(ErrorCode::InvalidRequest);
     }
     if version >= 5 {
+        // Both are named, or neither.
+        if request.cluster_id.is_some() != (request.node_id >= 0) {
+            return failed(ErrorCode::InvalidRequest);
+        }
         let other_cluster = request.cluster_id.as_deref().is_some_and(|id| id != node.cluster_id());
         let other_node = request.node_id >= 0 && request.node_id != node.id();
         if other_cluster || other_node {
@@ -75,12 +77,11 @@ fn advertised(api: ApiKey) -> ApiVersion {
     ApiVersion { api_key: api.code(), min_version, max_version, ..Default::default() }
 }
 
-/// Letters, digits, `-` and `.`, starting and ending with a letter or digit.
+/// Letters, digits, `-` and `.`, starting and ending with a letter or digit: names end up in logs (KIP-511).
 fn is_name(name: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = name.as_bytes();
-    bytes.len() <= NAME_LEN_MAX
-        && edge(bytes.first())
+    edge(bytes.first())
         && edge(bytes.last())
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }

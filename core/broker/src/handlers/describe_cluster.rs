@@ -18,7 +18,6 @@ pub(crate) async fn handle(
     let failed = |error: ErrorCode, message: &str| DescribeClusterResponse {
         error_code: error.code(),
         error_message: Some(message.into()),
-        endpoint_type: request.endpoint_type,
         ..Default::default()
     };
     match request.endpoint_type {

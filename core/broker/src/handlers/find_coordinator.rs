@@ -32,7 +32,8 @@ pub(crate) async fn handle(
     let found = find(node, &listener, request.key_type, &request.key).await;
     FindCoordinatorResponse {
         error_code: found.error_code,
-        error_message: found.error_message,
+        // Before batches, Kafka puts "NONE" where nothing is wrong.
+        error_message: found.error_message.filter(|text| !text.is_empty()).or_else(|| Some("NONE".into())),
         node_id: found.node_id,
         host: found.host,
         port: found.port,

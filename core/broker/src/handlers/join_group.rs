@@ -30,6 +30,8 @@ pub(crate) async fn handle(node: &Arc<Node>, mut request: Authorized<JoinGroupRe
     };
     if context.api_version < NULLABLE_PROTOCOL_VERSION && response.protocol_name.is_none() {
         response.protocol_name = Some("".into());
+    } else if context.api_version >= NULLABLE_PROTOCOL_VERSION && response.error_code != 0 {
+        response.protocol_name = None;
     }
     response.into()
 }

@@ -10,6 +10,7 @@ use ottla_model::ErrorCode;
 use ottla_protocol::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use ottla_protocol::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use ottla_protocol::{OffsetCommitRequest, OffsetCommitResponse};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The first version with topic ids in place of names.
@@ -40,7 +41,7 @@ pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<OffsetCommitReq
         }
     }
     if topics.is_empty() && !refused.is_empty() {
-        return OffsetCommitResponse { topics: response, ..Default::default() }.into();
+        return merged(response).into();
     }
     request.topics = topics;
     let group_id = request.group_id.clone();
@@ -58,7 +59,21 @@ pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<OffsetCommitReq
     for (partition, _) in partitions.zip(refused).filter(|(_, refused)| !refused) {
         partition.error_code = codes.next().unwrap_or(fallback);
     }
-    OffsetCommitResponse { topics: response, ..Default::default() }.into()
+    merged(response).into()
+}
+
+/// The answer names a topic once, and only with partitions.
+fn merged(topics: Vec<OffsetCommitResponseTopic>) -> OffsetCommitResponse {
+    let mut once: Vec<OffsetCommitResponseTopic> = Vec::with_capacity(topics.len());
+    let mut known = HashMap::new();
+    for topic in topics.into_iter().filter(|topic| !topic.partitions.is_empty()) {
+        let at = *known.entry((topic.name.clone(), topic.topic_id)).or_insert(once.len());
+        match once.get_mut(at) {
+            Some(first) => first.partitions.extend(topic.partitions),
+            None => once.push(topic),
+        }
+    }
+    OffsetCommitResponse { topics: once, ..Default::default() }
 }
 
 /// Resolves a topic's name, or id; says for each partition whether it exists.

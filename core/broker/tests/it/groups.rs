@@ -107,6 +107,9 @@ impl Harness {
             group_id: group.into(),
             generation_id: joined.generation_id,
             member_id: joined.member_id.clone(),
+            // v5 has to say what it believes was chosen.
+            protocol_type: Some("consumer".into()),
+            protocol_name: joined.protocol_name.clone(),
             assignments: vec![assignment],
             ..Default::default()
         };
