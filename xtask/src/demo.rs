@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: a broker of our own, and the flights of January 2013 through it, in with Java and out with Python and
+//! `cargo xtask demo`: a program with the embedded broker inside, and the flights of January 2013 through it, in with Java and out with Python and
 //! Node side by side, each a group of two members.
 //!
 //! The client programs are those of examples/; this file starts them, shows how far they are and checks their counts against
@@ -57,6 +57,7 @@ pub fn run(args: &[String]) -> crate::Outcome {
 /// What has to be built or installed.
 struct Kit {
     ottla: PathBuf,
+    embedded: PathBuf,
     java: String,
     python: PathBuf,
     node: PathBuf,
@@ -66,6 +67,7 @@ impl Kit {
     fn new() -> Result<Kit, String> {
         Ok(Kit {
             ottla: tools::ottla()?,
+            embedded: tools::embedded_broker()?,
             java: tools::java("examples/java", "examples/java/pom.xml", tools::KAFKA_CLIENTS[0], "demo")?,
             python: tools::python()?,
             node: tools::node("examples/node")?,
@@ -90,10 +92,10 @@ fn stream(kit: &Kit, limit: usize, keep: bool) -> crate::Outcome {
     let expected = expected(&file, limit)?;
     let rows: usize = expected.values().sum();
     let started = Instant::now();
-    let home = Home::new(&Engine::Ottla(kit.ottla.clone()), "demo")?;
+    let home = Home::new(&Engine::Embedded(kit.embedded.clone()), "demo")?;
     let broker = home.start()?;
     println!(
-        "ottla is ready on {} after {} ms, {} MiB",
+        "the embedded broker is ready on {} after {} ms, {} MiB",
         broker.bootstrap,
         started.elapsed().as_millis(),
         broker.resident_mib()

@@ -34,12 +34,20 @@ pub fn scratch(name: &str) -> Result<PathBuf, String> {
 
 /// The release binary `ottla`, built if anything changed.
 pub fn ottla() -> Result<PathBuf, String> {
-    run(
-        Command::new("cargo").args(["build", "--quiet", "--release", "--package", "ottla-cli"]).current_dir(root()),
-        "build ottla",
-    )?;
-    let binary = target().join("release/ottla");
-    if binary.exists() { Ok(binary) } else { Err(format!("the build left no {}", binary.display())) }
+    built("ottla-cli", "ottla")
+}
+
+/// The program with a broker inside of examples/rust, built if anything changed.
+pub fn embedded_broker() -> Result<PathBuf, String> {
+    built("ottla-examples", "embedded_broker")
+}
+
+fn built(package: &str, binary: &str) -> Result<PathBuf, String> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--quiet", "--release", "--package", package]).current_dir(root());
+    run(&mut cargo, &format!("build {binary}"))?;
+    let path = target().join("release").join(binary);
+    if path.exists() { Ok(path) } else { Err(format!("the build left no {}", path.display())) }
 }
 
 /// The class path of the jars that a pom names, copied once per version.

@@ -211,12 +211,14 @@ fn limits(node: &Node) -> Limits {
 
 /// Everything that touches the directories, before the first connection.
 async fn prepare(env: &Env, config: BrokerConfig, endpoints: Vec<Endpoint>) -> Result<Arc<Node>, StartError> {
+    // An embedded broker is as durable as its process; a server syncs what must survive a power failure.
+    let sync = config.profile() == ottla_config::Profile::Server;
     let threads = usize::try_from(config.num_recovery_threads_per_data_dir).unwrap_or(1);
-    let options = LogManagerOptions { threads: threads.max(1) * config.log_dirs.len(), ..Default::default() };
+    let options = LogManagerOptions { threads: threads.max(1) * config.log_dirs.len(), sync, ..Default::default() };
     let logs = LogManager::open(env, &config.log_dirs, options).map_err(StartError::Directory)?;
     let logs = Arc::new(logs);
     let identity = Identity::of(env, &logs, config.node_id).map_err(StartError::Directory)?;
-    let options = StoreOptions::new(&config, config.profile() == ottla_config::Profile::Server);
+    let options = StoreOptions::new(&config, sync);
     let metadata = MetadataStore::open(env, &config.metadata_log_dir, options).map_err(StartError::Metadata)?;
     let unclean = logs.clean_shutdowns().contains(&CleanShutdown::No);
     let spec = broker_spec(&config, env, &endpoints, &identity, unclean);

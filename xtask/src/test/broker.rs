@@ -16,6 +16,8 @@ use crate::tools;
 pub enum Engine {
     /// The path of the binary.
     Ottla(PathBuf),
+    /// The path of examples/rust's embedded_broker: the engine inside a program, with the embedded profile.
+    Embedded(PathBuf),
     /// The class path of the jars.
     Kafka(String),
 }
@@ -86,6 +88,11 @@ impl Home {
                 }
                 Ok(command)
             }
+            Engine::Embedded(program) => {
+                let mut command = Command::new(program);
+                command.arg(self.bootstrap()).arg(self.logs()).current_dir(&self.dir);
+                Ok(command)
+            }
             Engine::Kafka(jars) => self.kafka(jars),
         }
     }
@@ -123,7 +130,7 @@ impl Home {
         let lines = program.lines();
         let end = Instant::now() + Duration::from_secs(60);
         let ready = |bootstrap| Ok(Broker { program, bootstrap, log: log.clone() });
-        if matches!(self.engine, Engine::Ottla(_)) {
+        if !matches!(self.engine, Engine::Kafka(_)) {
             return match lines.recv_timeout(Duration::from_secs(60)).ok().as_deref().and_then(listener) {
                 Some(bootstrap) => ready(bootstrap),
                 None => Err(format!("ottla gave no ready line; the end of its log:\n{}", end_of(&log))),
