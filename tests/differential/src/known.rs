@@ -38,6 +38,7 @@ const KNOWN: &[Known] = &[
     Known { label: "Metadata v12: id None", path: "", reason: "neither name nor id: INVALID_TOPIC_EXCEPTION" },
     Known { label: "Metadata v13: id None", path: "", reason: "neither name nor id: INVALID_TOPIC_EXCEPTION" },
     // Chosen otherwise.
+    Known { label: " at -3", path: "topics", reason: "the record of the largest timestamp, where Kafka's is deleted" },
     Known { label: "record delta 3", path: "", reason: "Ottla writes the offset delta that the record has to have" },
     Known { label: "what is there", path: "records", reason: "the same, read back" },
     Known { label: "topic twice, each apart", path: "topics", reason: "answered as it is asked" },

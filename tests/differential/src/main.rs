@@ -67,7 +67,7 @@ async fn run(options: &Options) -> Result<usize, String> {
         }
     };
     // Kafka's names outlive a run, so each run has its own.
-    let run = format!("r{:08x}", env.now_ms() / 1000 & 0xffff_ffff);
+    let run = format!("r{:08x}", (env.now_ms() / 1000) & 0xffff_ffff);
     let wanted = |name: &str| options.cases.is_empty() || options.cases.iter().any(|part| name.contains(part.as_str()));
     let (mut steps, mut different, mut known) = (0, 0, 0);
     for case in cases::all(options.seed, options.steps).into_iter().filter(|case| wanted(case.name)) {

@@ -12,6 +12,7 @@ use ottla_protocol::offset_fetch_request::{
 use ottla_protocol::*;
 
 type Topic = (String, Uuid);
+type Parts<'a> = &'a [(&'a Topic, &'a [i32])];
 
 fn committing(
     group: &str,
@@ -166,7 +167,7 @@ pub async fn fetch(side: &mut Side) {
             side.ask("all of nobody", version, &fetching(version, &nobody, None)).await;
             side.ask("all of an empty name", version, &fetching(version, "", None)).await;
         }
-        let parts: [(&str, &[(&Topic, &[i32])]); 9] = [
+        let parts: [(&str, Parts<'_>); 9] = [
             ("nothing", &[]),
             ("one", &[(&a, &[0])]),
             ("some", &[(&a, &[1, 2, 9, -1]), (&b, &[0])]),

@@ -46,7 +46,7 @@ pub async fn play(side: &mut Side, seed: u64, steps: usize) {
     let mut dice = Dice(seed);
     let configs: [&[(&str, &str)]; 4] = [
         &[("segment.bytes", "1048576")],
-        &[("compression.type", "lz4")],
+        &[("compression.type", "uncompressed")],
         &[("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "1")],
         &[("message.timestamp.type", "CreateTime"), ("max.message.bytes", "600")],
     ];
@@ -134,7 +134,7 @@ pub async fn play(side: &mut Side, seed: u64, steps: usize) {
                 let wanted =
                     ListOffsetsTopic { name: topic.0.as_str().into(), partitions: vec![wanted], ..Default::default() };
                 let request = ListOffsetsRequest { replica_id: -1, topics: vec![wanted], ..Default::default() };
-                side.ask(&format!("{step} {timestamp}"), version, &request).await;
+                side.ask(&format!("{step} at {timestamp}"), version, &request).await;
             }
             9 => {
                 let version = dice.version::<DeleteRecordsRequest>();

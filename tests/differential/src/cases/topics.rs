@@ -132,10 +132,13 @@ pub async fn delete_topics(side: &mut Side) {
     side.ask("id that is gone", 6, &by_state(&[(None, second.1)])).await;
 }
 
+/// A topic's name, its new partition count, and the replicas of the new ones.
+type Wish<'a> = (&'a str, i32, Option<&'a [&'a [i32]]>);
+
 pub async fn create_partitions(side: &mut Side) {
     let (name, _) = topic(side, "a", 2, &[]).await;
     let unknown = side.name("unknown");
-    let ask = |topics: &[(&str, i32, Option<&[&[i32]]>)]| CreatePartitionsRequest {
+    let ask = |topics: &[Wish<'_>]| CreatePartitionsRequest {
         topics: topics
             .iter()
             .map(|(name, count, assignments)| CreatePartitionsTopic {
