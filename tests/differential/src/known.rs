@@ -13,8 +13,6 @@ const KNOWN: &[Known] = &[
     Known { label: "ApiVersions", path: "api_keys", reason: "an API that is not served is not advertised" },
     Known { label: "ApiVersions", path: "features", reason: "a feature is finalised only when it is served" },
     Known { label: "replica 5", path: "", reason: "there are no followers yet" },
-    Known { label: "operations", path: "authorized_operations", reason: "operations of APIs that are not served" },
-    Known { label: "type 2", path: "coordinators", reason: "share groups are not served" },
     // Other paths and ports by nature.
     Known { label: "DescribeConfigs", path: "configs[\"listeners\"]", reason: "ports" },
     Known { label: "DescribeConfigs", path: "configs[\"advertised.listeners\"]", reason: "ports" },
