@@ -216,12 +216,6 @@ impl FetchSessions {
         Ok(FetchContext::Incremental(handle))
     }
 
-    /// Number of open sessions.
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.table.lock().len()
-    }
-
     fn make_room(&self, table: &mut HashMap<i32, Slot>, now: Duration) -> bool {
         if table.len() < self.slots {
             return true;
