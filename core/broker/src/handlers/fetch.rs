@@ -39,12 +39,13 @@ pub(crate) async fn handle(node: &Arc<Node>, mut request: Authorized<FetchReques
             session.lock().partitions().map(|known| (known.key.clone(), known.fetch.clone())).collect()
         }
     };
+    let size = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+    let max_bytes = size(request.max_bytes).min(size(node.config().fetch_max_bytes));
     let fetch = Fetch {
         by_id,
-        max_bytes: usize::try_from(request.max_bytes)
-            .unwrap_or(0)
-            .min(usize::try_from(node.config().fetch_max_bytes).unwrap_or(0)),
-        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
+        max_bytes,
+        // More than the answer may hold would never be there.
+        min_bytes: size(request.min_bytes).min(max_bytes),
         read_committed: request.isolation_level == READ_COMMITTED,
         wanted,
     };
@@ -119,11 +120,11 @@ impl Fetch {
             let limit = usize::try_from(fetch.partition_max_bytes).unwrap_or(0).min(left);
             // At least one whole batch in an answer, or a batch above the limits could never be read.
             let whole_first = evaluation.bytes == 0;
-            let data = match self.find(node, key) {
+            let (data, is_last) = match self.find(node, key) {
                 // Null where a read failed, empty where there is nothing to read from: as Kafka has it.
                 Ok(found) => self
                     .read_partition(&found, fetch, limit, whole_first)
-                    .unwrap_or_else(|error| PartitionData { aborted_transactions: None, ..failed(error) }),
+                    .unwrap_or_else(|error| (PartitionData { aborted_transactions: None, ..failed(error) }, true)),
                 Err(error) => {
                     evaluation.urgent = true;
                     unknown.push((key.clone(), PartitionData { partition_index: key.partition, ..failed(error) }));
@@ -131,20 +132,22 @@ impl Fetch {
                 }
             };
             evaluation.bytes += data.records.as_ref().map_or(0, Records::len);
-            evaluation.urgent |= data.error_code != 0 || data.diverging_epoch.epoch >= 0;
+            evaluation.urgent |= data.error_code != 0 || data.diverging_epoch.epoch >= 0 || !is_last;
             evaluation.answers.push((key.clone(), PartitionData { partition_index: key.partition, ..data }));
         }
         evaluation.answers.extend(unknown);
         evaluation
     }
 
+    /// What the partition answers, and whether nothing lies behind it. A read stays within one segment, so what it brings
+    /// before the log end is all that it will ever bring: waiting for `fetch.min.bytes` would be in vain.
     fn read_partition(
         &self,
         partition: &Partition,
         fetch: &FetchPartition,
         limit: usize,
         whole_first: bool,
-    ) -> Result<PartitionData, ErrorCode> {
+    ) -> Result<(PartitionData, bool), ErrorCode> {
         // In Fetch alone everything below 0 is "not checked".
         partition.check_leader_epoch(fetch.current_leader_epoch.max(-1))?;
         let log = partition.log();
@@ -162,7 +165,7 @@ impl Fetch {
                 log.end_offset_for_epoch(fetch.last_fetched_epoch).ok_or(ErrorCode::OffsetOutOfRange)?;
             if epoch < fetch.last_fetched_epoch || end_offset < fetch.fetch_offset {
                 data.diverging_epoch = EpochEndOffset { epoch, end_offset, ..Default::default() };
-                return Ok(data);
+                return Ok((data, true));
             }
         }
         let upper = if self.read_committed { last_stable_offset } else { high_watermark };
@@ -180,11 +183,12 @@ impl Fetch {
             });
             data.aborted_transactions = Some(aborted.collect());
         }
+        let is_last = read.records.is_empty() || read.upper_offset >= upper;
         // Part of a first batch helps nobody: nobody can read past it.
         if !read.first_entry_incomplete {
             data.records = Some(read.records);
         }
-        Ok(data)
+        Ok((data, is_last))
     }
 }
 

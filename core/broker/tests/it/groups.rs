@@ -1,8 +1,8 @@
 //! The group APIs, each at every version that is served, and groups across a restart.
 
+use crate::support::{LIMIT, connect, start};
 use bytes::Bytes;
 use ottla_broker::Broker;
-use ottla_config::{BrokerConfig, Profile};
 use ottla_env::Env;
 use ottla_protocol::create_topics_request::CreatableTopic;
 use ottla_protocol::join_group_request::JoinGroupRequestProtocol;
@@ -14,29 +14,14 @@ use ottla_protocol::offset_fetch_request::{
 };
 use ottla_protocol::sync_group_request::SyncGroupRequestAssignment;
 use ottla_protocol::*;
-use ottla_wire::{ClientConnection, ConnectOptions};
+use ottla_wire::ClientConnection;
 use std::time::Duration;
-
-const LIMIT: Duration = Duration::from_secs(20);
 
 struct Harness {
     env: Env,
     broker: Broker,
     client: ClientConnection,
     topic_id: Uuid,
-}
-
-async fn start(env: Env, configs: &[(&str, &str)]) -> (Broker, ClientConnection) {
-    let all = [("log.dirs", "/data"), ("offsets.topic.num.partitions", "3"), ("group.min.session.timeout.ms", "10")];
-    let (config, _) = BrokerConfig::parse(Profile::Embedded, all.iter().chain(configs).copied()).unwrap();
-    let broker = Broker::start(env.clone(), config).await.unwrap();
-    let client = connect(&env, &broker).await;
-    (broker, client)
-}
-
-async fn connect(env: &Env, broker: &Broker) -> ClientConnection {
-    let options = ConnectOptions { client_id: "test".into(), connect_timeout: LIMIT, in_flight_max: 5 };
-    ClientConnection::connect(env, broker.inproc_address(), &options).await.unwrap()
 }
 
 impl Harness {
