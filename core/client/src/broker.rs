@@ -1,8 +1,8 @@
 //! One broker as the client sees it: a connection for requests that are answered at once, others for those that wait
 //! (produce, fetch), each dialled when first needed, its versions negotiated, and redialled with backoff after it ended.
 
-use crate::client::ClientOptions;
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::ClientOptions;
 use crate::retry::{Backoff, Deadline};
 use bytes::Bytes;
 use ottla_env::Env;

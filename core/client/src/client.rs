@@ -6,8 +6,10 @@
 use crate::admin::Admin;
 use crate::broker::{Broker, Connection, Purpose};
 use crate::consumer::{Consumer, ConsumerOptions};
+use crate::coordinator::Coordinators;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{Snapshot, TopicMetadata};
+use crate::options::ClientOptions;
 use crate::producer::{Producer, ProducerOptions};
 use crate::retry::{Backoff, Deadline};
 use ottla_env::Env;
@@ -19,50 +21,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// Settings that producer, consumer and admin share, under Kafka's names.
-#[derive(Debug, Clone)]
-pub struct ClientOptions {
-    /// `bootstrap.servers`: `host:port`, or `ottla-inproc:<id>` for a broker in this process.
-    pub bootstrap_servers: Vec<String>,
-    /// `client.id`, which brokers log.
-    pub client_id: String,
-    /// `request.timeout.ms`, 30 s: how long one request may take.
-    pub request_timeout: Duration,
-    /// `default.api.timeout.ms`, 60 s: how long one call may take with its retries.
-    pub default_api_timeout: Duration,
-    /// `retry.backoff.ms`, 100 ms: the first wait before trying again; it doubles up to the maximum.
-    pub retry_backoff: Duration,
-    /// `retry.backoff.max.ms`, 1 s.
-    pub retry_backoff_max: Duration,
-    /// `reconnect.backoff.ms`, 50 ms: the first wait before dialling a broker again.
-    pub reconnect_backoff: Duration,
-    /// `reconnect.backoff.max.ms`, 1 s.
-    pub reconnect_backoff_max: Duration,
-    /// `socket.connection.setup.timeout.ms`, 10 s: TCP handshake, then again for the first answer.
-    pub connection_setup_timeout: Duration,
-    /// `metadata.max.age.ms`, 5 min.
-    pub metadata_max_age: Duration,
-}
-
-impl ClientOptions {
-    /// Kafka's defaults, with `bootstrap.servers` as a comma-separated list.
-    pub fn new(bootstrap_servers: &str) -> ClientOptions {
-        let servers = bootstrap_servers.split(',').map(str::trim).filter(|server| !server.is_empty());
-        ClientOptions {
-            bootstrap_servers: servers.map(str::to_owned).collect(),
-            client_id: "ottla".to_owned(),
-            request_timeout: Duration::from_secs(30),
-            default_api_timeout: Duration::from_secs(60),
-            retry_backoff: Duration::from_millis(100),
-            retry_backoff_max: Duration::from_secs(1),
-            reconnect_backoff: Duration::from_millis(50),
-            reconnect_backoff_max: Duration::from_secs(1),
-            connection_setup_timeout: Duration::from_secs(10),
-            metadata_max_age: Duration::from_secs(300),
-        }
-    }
-}
 
 /// A client of one cluster; clones share its connections.
 #[derive(Debug, Clone)]
@@ -84,6 +42,8 @@ struct Inner {
     brokers: Mutex<HashMap<i32, Arc<Broker>>>,
     /// Connections to the bootstrap servers, kept for when no broker of the last answer is reachable.
     bootstrap: Vec<Arc<Broker>>,
+    /// Which broker coordinates a group or a transactional id.
+    coordinators: Coordinators,
     closed: AtomicBool,
 }
 
@@ -113,6 +73,7 @@ impl Client {
                 topics: Mutex::default(),
                 brokers: Mutex::default(),
                 bootstrap,
+                coordinators: Coordinators::default(),
                 closed: AtomicBool::new(false),
             }),
         })
@@ -148,6 +109,10 @@ impl Client {
         for broker in self.inner.brokers.lock().values().chain(&self.inner.bootstrap) {
             broker.close();
         }
+    }
+
+    pub(crate) fn coordinators(&self) -> &Coordinators {
+        &self.inner.coordinators
     }
 
     pub(crate) fn env(&self) -> &Env {
@@ -235,6 +200,35 @@ impl Client {
         request: &R,
         deadline: &Deadline,
     ) -> Result<R::Response> {
+        let candidates = self.candidates();
+        let mut last = None;
+        for broker in candidates {
+            match self.on(&broker, request, deadline).await {
+                Ok(response) => return Ok(response),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(Error::closed))
+    }
+
+    /// As [`Client::any`], with a request made for the version that the broker at hand takes.
+    pub(crate) async fn any_with<R: ottla_protocol::Request>(
+        &self,
+        request: impl Fn(i16) -> Result<R>,
+        deadline: &Deadline,
+    ) -> Result<R::Response> {
+        let mut last = None;
+        for broker in self.candidates() {
+            match self.on_with(&broker, &request, deadline).await {
+                Ok(response) => return Ok(response),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(Error::closed))
+    }
+
+    /// The brokers in the order in which to ask them for what anyone answers.
+    fn candidates(&self) -> Vec<Arc<Broker>> {
         let mut candidates: Vec<Arc<Broker>> = self.inner.brokers.lock().values().cloned().collect();
         candidates.sort_by(|a, b| a.address.cmp(&b.address));
         if !candidates.is_empty() {
@@ -248,14 +242,7 @@ impl Client {
         }
         // Open connections first: no reason to dial another broker for a question that anyone answers.
         candidates.sort_by_key(|broker| broker.ready(Purpose::General).is_none());
-        let mut last = None;
-        for broker in candidates {
-            match self.on(&broker, request, deadline).await {
-                Ok(response) => return Ok(response),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(Error::closed))
+        candidates
     }
 
     /// Sends `request` to one broker within `request.timeout.ms` and `deadline`.
@@ -265,6 +252,24 @@ impl Client {
         request: &R,
         deadline: &Deadline,
     ) -> Result<R::Response> {
+        let (connection, left) = self.connected(broker, deadline).await?;
+        connection.request(request, left).await
+    }
+
+    /// As [`Client::on`], with a request made for the version that the broker takes.
+    pub(crate) async fn on_with<R: ottla_protocol::Request>(
+        &self,
+        broker: &Broker,
+        request: impl Fn(i16) -> Result<R>,
+        deadline: &Deadline,
+    ) -> Result<R::Response> {
+        let (connection, left) = self.connected(broker, deadline).await?;
+        let version = connection.version::<R>()?;
+        connection.request_at(&request(version)?, version, left).await
+    }
+
+    /// The connection for single questions to `broker`, and how long an answer may take.
+    async fn connected(&self, broker: &Broker, deadline: &Deadline) -> Result<(Arc<Connection>, Duration)> {
         if self.inner.closed.load(Ordering::Relaxed) {
             return Err(Error::closed());
         }
@@ -281,12 +286,25 @@ impl Client {
         let patience = left + Duration::from_millis(100);
         let connection = env.timeout(patience, connecting).await.map_err(|_| too_late())??;
         let left = deadline.left(env).ok_or_else(too_late)?;
-        connection.request(request, left.min(self.inner.options.request_timeout)).await
+        Ok((connection, left.min(self.inner.options.request_timeout)))
     }
 
     /// The broker with this id, if the cluster has it.
     pub(crate) fn broker(&self, id: i32) -> Option<Arc<Broker>> {
         self.inner.brokers.lock().get(&id).cloned()
+    }
+
+    /// Broker `id` at `address`: the known one where they agree, as it has open connections.
+    pub(crate) fn broker_at(&self, id: i32, address: &str) -> Arc<Broker> {
+        let mut brokers = self.inner.brokers.lock();
+        match brokers.get(&id) {
+            Some(known) if known.address == address => known.clone(),
+            _ => {
+                let broker = Arc::new(Broker::new(address.to_owned()));
+                brokers.insert(id, broker.clone());
+                broker
+            }
+        }
     }
 
     /// An open or new connection to broker `id`.

@@ -9,8 +9,10 @@ mod admin;
 mod broker;
 mod client;
 mod consumer;
+mod coordinator;
 mod error;
 mod metadata;
+mod options;
 mod producer;
 mod retry;
 
@@ -18,9 +20,11 @@ pub use admin::{
     Admin, AlterOp, BrokerInfo, ClusterDescription, ConfigAlteration, ConfigEntry, ConfigResource, ConfigSource,
     NewTopic, PartitionDescription, TopicDescription, TopicListing,
 };
-pub use client::{Client, ClientOptions};
+pub use client::Client;
 pub use consumer::{Batch, Consumer, ConsumerOptions, Fetched, OffsetReset, Position, Record, Records};
 pub use error::{Error, ErrorKind, Result};
+pub use options::ClientOptions;
+pub use ottla_config::{Configs, Scope};
 pub use ottla_env::Env;
 pub use ottla_model::{Compression, ErrorCode, TopicPartition, Uuid};
 pub use producer::{Acks, Delivery, Producer, ProducerOptions, ProducerRecord, RecordMetadata};

@@ -15,6 +15,7 @@ pub mod alter;
 pub mod broker;
 mod broker_config;
 pub mod client;
+mod configs;
 pub mod consumer;
 pub mod describe;
 pub mod effect;
@@ -30,6 +31,7 @@ pub mod topic;
 mod topic_config;
 
 pub use broker_config::BrokerConfig;
+pub use configs::Configs;
 pub use def::{ConfigDef, DefaultValue, Dynamic, Importance, Status, Type, Validator, Value};
 pub use error::{ConfigError, Warning};
 pub use listener::{Listener, SecurityProtocol};
