@@ -94,6 +94,7 @@ const AREAS: &[Area] = &[
     area("build", 4.0, |_| vec![Case::of("build", tools::ottla().map(drop))]),
     area("rust", 6.0, cargo::tests),
     area("clippy", 3.0, |_| vec![cargo::clippy()]),
+    area("docs", 2.0, |_| vec![cargo::docs()]),
     area("interop", 3.0, interop),
     area("faults", 2.0, faults::run_all),
     area("differential", 2.0, cargo::differential),

@@ -1,6 +1,6 @@
 //! From a request frame to its handler and back: header, version check, decoding, authorizer, quota hook, encoding.
 //!
-//! [`apis!`] below is the one table of what this broker serves: ApiVersions answers from it and requests are routed by
+//! `apis!` below is the one table of what this broker serves: ApiVersions answers from it and requests are routed by
 //! it, so nothing is advertised that is not served and nothing is served that is not advertised. The versions
 //! themselves come from Kafka's schemas ([`ApiKey::versions`]).
 

@@ -24,6 +24,14 @@ pub fn clippy() -> Case {
     plain("clippy", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])
 }
 
+/// The documentation of all crates, where a broken link is an error. Its examples run among the tests.
+pub fn docs() -> Case {
+    let arguments = ["doc", "--quiet", "--workspace", "--no-deps"];
+    let mut command = cargo(&arguments);
+    command.env("RUSTDOCFLAGS", "--deny warnings");
+    Case::of("docs", tools::run(&mut command, "build the documentation without warnings"))
+}
+
 /// Ten minutes of mutated messages and batches; the tests of the workspace do the same for seconds.
 pub fn fuzz() -> Case {
     plain("fuzz", &["run", "--quiet", "--release", "--package", "ottla-fuzz", "--", "--seconds", "600"])
