@@ -9,6 +9,7 @@ use crate::consumer::{Consumer, ConsumerOptions};
 use crate::coordinator::Coordinators;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{Snapshot, TopicMetadata};
+use crate::metrics::Metrics;
 use crate::options::ClientOptions;
 use crate::producer::{Producer, ProducerOptions};
 use crate::retry::{Backoff, Deadline};
@@ -44,6 +45,8 @@ struct Inner {
     bootstrap: Vec<Arc<Broker>>,
     /// Which broker coordinates a group or a transactional id.
     coordinators: Coordinators,
+    /// What the connections count, for the registries of producer, consumer and admin.
+    metrics: Metrics,
     closed: AtomicBool,
 }
 
@@ -64,9 +67,11 @@ impl Client {
         }
         let bootstrap =
             options.bootstrap_servers.iter().map(|address| Arc::new(Broker::new(address.clone()))).collect();
+        let metrics = Metrics::new(&env, &options.metrics, "", &options.client_id, None);
         Ok(Client {
             inner: Arc::new(Inner {
                 env,
+                metrics,
                 options,
                 snapshot: RwLock::default(),
                 refreshing: tokio::sync::Mutex::new(()),
@@ -113,6 +118,12 @@ impl Client {
 
     pub(crate) fn coordinators(&self) -> &Coordinators {
         &self.inner.coordinators
+    }
+
+    /// A registry for the groups of `prefix` (`producer`, `consumer`, `admin-client`), which shows the connections' too.
+    pub(crate) fn metrics(&self, prefix: &'static str) -> Metrics {
+        let (env, options) = (self.env(), self.options());
+        Metrics::new(env, &options.metrics, prefix, &options.client_id, Some(self.inner.metrics.clone()))
     }
 
     pub(crate) fn env(&self) -> &Env {

@@ -5,13 +5,14 @@
 //! broker ⇒ wire → fetcher → `Consumer::poll`. Consumer groups and transactions are not here yet. This crate never
 //! sees the broker crate: over TCP and in process it speaks the same protocol through ottla-wire.
 
-mod admin;
+pub mod admin;
 mod broker;
 mod client;
 mod consumer;
 mod coordinator;
 mod error;
 mod metadata;
+mod metrics;
 mod options;
 mod producer;
 mod retry;
@@ -21,8 +22,10 @@ pub use admin::{
     NewTopic, PartitionDescription, TopicDescription, TopicListing,
 };
 pub use client::Client;
+pub use consumer::assignor;
 pub use consumer::{Batch, Consumer, ConsumerOptions, Fetched, OffsetReset, Position, Record, Records};
 pub use error::{Error, ErrorKind, Result};
+pub use metrics::{Metric, MetricName, MetricValue, MetricsOptions, RecordingLevel};
 pub use options::ClientOptions;
 pub use ottla_config::{Configs, Scope};
 pub use ottla_env::Env;

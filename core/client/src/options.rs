@@ -1,6 +1,7 @@
 //! Settings that producer, consumer and admin share. Names and defaults are rows of ottla-config; this is their typed form.
 
 use crate::error::{Error, Result};
+use crate::metrics::MetricsOptions;
 use ottla_config::{ConfigError, Configs, Scope};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct ClientOptions {
     pub connection_setup_timeout: Duration,
     /// `metadata.max.age.ms`, 5 min.
     pub metadata_max_age: Duration,
+    /// `metrics.sample.window.ms`, `metrics.num.samples`, `metrics.recording.level`.
+    pub metrics: MetricsOptions,
 }
 
 impl ClientOptions {
@@ -55,6 +58,7 @@ impl ClientOptions {
             reconnect_backoff_max: ms("reconnect.backoff.max.ms"),
             connection_setup_timeout: ms("socket.connection.setup.timeout.ms"),
             metadata_max_age: ms("metadata.max.age.ms"),
+            metrics: MetricsOptions::from_configs(configs),
         }
     }
 }
