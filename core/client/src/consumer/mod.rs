@@ -1,6 +1,7 @@
 //! The consumer by assignment: given partitions and positions it fetches ahead in the background, and `poll` hands out
 //! what has arrived, batch by batch as the log has it. Consumer groups are not here yet.
 
+pub mod assignor;
 mod fetcher;
 mod offsets;
 mod session;
