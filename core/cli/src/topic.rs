@@ -188,11 +188,13 @@ async fn create(admin: &Admin, args: &CreateArgs, json: bool) -> Result<(), CliE
             partitions: args.partitions,
             replication_factor: args.replication_factor,
             configs: args.config.clone(),
+            ..NewTopic::default()
         })
         .collect();
     let results = admin.create_topics(&topics, args.validate_only).await?;
     let accepted = args.if_not_exists.then_some(ErrorCode::TopicAlreadyExists);
     let done = if args.validate_only { "valid" } else { "created" };
+    let results = results.into_iter().map(|result| result.map(|_| ())).collect();
     report(&names, results, done, accepted, "existed", json)
 }
 

@@ -150,11 +150,11 @@ impl Connection {
         let (own_lowest, own_highest) = own_versions(R::API_KEY);
         let name = R::API_KEY.name();
         let Some(&(lowest, highest)) = self.versions.get(&R::API_KEY.code()) else {
-            return Err(Error::invalid(format!("the broker at {} does not serve {name}", self.wire.address())));
+            return Err(Error::unsupported(format!("the broker at {} does not serve {name}", self.wire.address())));
         };
         let version = own_highest.min(highest);
         if version < own_lowest.max(lowest) {
-            return Err(Error::invalid(format!(
+            return Err(Error::unsupported(format!(
                 "the broker at {} serves {name} {lowest} to {highest}, this client knows {own_lowest} to {own_highest}",
                 self.wire.address()
             )));
@@ -200,12 +200,7 @@ impl Connection {
 
 /// The versions whose fields this client fills in.
 fn own_versions(api: ApiKey) -> (i16, i16) {
-    let (lowest, highest) = api.versions();
-    match api {
-        // From 6 on topics are a list of another kind, for deletion by id, which is not offered.
-        ApiKey::DeleteTopics => (lowest, 5),
-        _ => (lowest, highest),
-    }
+    api.versions()
 }
 
 /// Asks for the broker's versions, from the newest form of the question down to the oldest.

@@ -50,6 +50,11 @@ impl Error {
         Error::new(ErrorKind::Invalid, message)
     }
 
+    /// The broker does not serve an API, or not at a version that could say what was asked: `UNSUPPORTED_VERSION`.
+    pub(crate) fn unsupported(message: impl Into<String>) -> Error {
+        Error { code: Some(ErrorCode::UnsupportedVersion), ..Error::new(ErrorKind::Invalid, message) }
+    }
+
     pub(crate) fn closed() -> Error {
         Error::new(ErrorKind::Closed, "the client is closed")
     }

@@ -1,16 +1,20 @@
-//! Topics: create, list, describe, add partitions, delete.
+//! Topics: create, list, delete, add partitions.
 
-use super::{Admin, check_code};
-use crate::error::{Error, ErrorKind, Result};
+use super::call::{Controller, PerKey, check_code, not_mentioned, text};
+use super::{Admin, ConfigEntry};
+use crate::error::{Error, Result};
 use ottla_model::{Str, Uuid};
-use ottla_protocol::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
-use ottla_protocol::create_partitions_response::CreatePartitionsResponse;
-use ottla_protocol::create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
-use ottla_protocol::create_topics_response::CreateTopicsResponse;
-use ottla_protocol::delete_topics_request::DeleteTopicsRequest;
-use ottla_protocol::delete_topics_response::DeleteTopicsResponse;
-use ottla_protocol::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use ottla_protocol::create_partitions_request::{
+    CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
+};
+use ottla_protocol::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
+use ottla_protocol::create_topics_response::{CreatableTopicResult, CreateTopicsResponse};
+use ottla_protocol::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
+use ottla_protocol::metadata_request::MetadataRequest;
 use ottla_protocol::metadata_response::MetadataResponse;
+use std::collections::BTreeMap;
 
 /// A topic to create.
 #[derive(Debug, Clone, Default)]
@@ -21,8 +25,37 @@ pub struct NewTopic {
     pub partitions: Option<i32>,
     /// `None` takes the broker's `default.replication.factor`.
     pub replication_factor: Option<i16>,
+    /// The brokers of each partition, the preferred leader first, in place of the two numbers; empty lets the cluster
+    /// choose.
+    pub assignments: BTreeMap<i32, Vec<i32>>,
     /// Topic configs by Kafka's names.
     pub configs: Vec<(String, String)>,
+}
+
+impl NewTopic {
+    /// A topic with this many partitions and otherwise the brokers' defaults.
+    pub fn new(name: impl Into<String>, partitions: i32) -> NewTopic {
+        NewTopic { name: name.into(), partitions: Some(partitions), ..NewTopic::default() }
+    }
+
+    /// The same topic with a config.
+    pub fn config(mut self, name: impl Into<String>, value: impl Into<String>) -> NewTopic {
+        self.configs.push((name.into(), value.into()));
+        self
+    }
+}
+
+/// What became of a topic that was created, or would be (KIP-525).
+#[derive(Debug, Clone)]
+pub struct CreatedTopic {
+    /// The topic's id; zero from brokers before 2.8 and when it was only checked.
+    pub id: Uuid,
+    /// How many partitions it has; `None` from brokers before 2.4 and without the right to describe its configs.
+    pub partitions: Option<i32>,
+    /// How many replicas each has; `None` as for `partitions`.
+    pub replication_factor: Option<i16>,
+    /// Its configs, sorted by name; `None` as for `partitions`.
+    pub configs: Option<Vec<ConfigEntry>>,
 }
 
 /// One line of a list of topics.
@@ -40,90 +73,86 @@ pub struct TopicListing {
     pub replication_factor: usize,
 }
 
-/// A topic with its partitions.
-#[derive(Debug, Clone)]
-pub struct TopicDescription {
-    /// The topic's name.
-    pub name: String,
-    /// The topic's id; zero from brokers before 2.8.
-    pub id: Uuid,
-    /// Whether it is the brokers' own.
-    pub internal: bool,
-    /// By partition index.
-    pub partitions: Vec<PartitionDescription>,
-}
-
-/// Where a partition lives. Brokers are named by node id.
-#[derive(Debug, Clone)]
-pub struct PartitionDescription {
-    /// Its index in the topic.
-    pub partition: i32,
-    /// `None` while there is none.
-    pub leader: Option<i32>,
-    /// The leader's epoch; -1 when the broker does not tell.
-    pub leader_epoch: i32,
-    /// All replicas, the preferred leader first.
-    pub replicas: Vec<i32>,
-    /// Replicas that are in sync.
-    pub isr: Vec<i32>,
-    /// Replicas whose broker or disk is down.
-    pub offline: Vec<i32>,
+/// Partitions to add to a topic.
+#[derive(Debug, Clone, Default)]
+pub struct NewPartitions {
+    /// How many the topic has afterwards, those it has now included.
+    pub count: i32,
+    /// The brokers of each new partition, the preferred leader first; empty lets the cluster choose.
+    pub assignments: Vec<Vec<i32>>,
 }
 
 impl Admin {
     /// Creates topics; one result per topic, in order. `validate_only` only checks.
     ///
     /// # Errors
-    /// The outer one when no broker answered, the inner ones per topic (`TOPIC_ALREADY_EXISTS`, `INVALID_CONFIG` …).
-    pub async fn create_topics(&self, topics: &[NewTopic], validate_only: bool) -> Result<Vec<Result<()>>> {
-        let wanted = topics.iter().map(|topic| CreatableTopic {
-            name: Str::from(topic.name.as_str()),
-            num_partitions: topic.partitions.unwrap_or(-1),
-            replication_factor: topic.replication_factor.unwrap_or(-1),
-            configs: topic
-                .configs
-                .iter()
-                .map(|(name, value)| CreatableTopicConfig {
-                    name: Str::from(name.as_str()),
-                    value: Some(Str::from(value.as_str())),
-                    ..Default::default()
-                })
-                .collect(),
-            ..Default::default()
-        });
-        let request = CreateTopicsRequest {
-            topics: wanted.collect(),
-            timeout_ms: self.timeout_ms(),
-            validate_only,
-            ..Default::default()
-        };
-        let names = topics.iter().map(|topic| topic.name.as_str());
-        let response: CreateTopicsResponse = self
-            .controller(&request, &self.deadline(), |response| {
-                stale_controller(response, |r: &CreateTopicsResponse| r.topics.iter().map(|t| t.error_code).collect())
+    /// The inner ones per topic (`TOPIC_ALREADY_EXISTS`, `INVALID_CONFIG` …); the outer one when no broker could be
+    /// reached for any of them.
+    pub async fn create_topics(&self, topics: &[NewTopic], validate_only: bool) -> Result<Vec<Result<CreatedTopic>>> {
+        let of = |name: &String| topics.iter().find(|topic| topic.name == *name).map(creatable);
+        let build = |_, names: &[String]| {
+            Ok(CreateTopicsRequest {
+                topics: names.iter().filter_map(of).collect(),
+                timeout_ms: self.timeout_ms(),
+                validate_only,
+                ..Default::default()
             })
-            .await?;
-        let by_name = |name: &str| response.topics.iter().find(|topic| &*topic.name == name);
-        Ok(per_topic(names, |name| by_name(name).map(|topic| (topic.error_code, topic.error_message.as_deref()))))
+        };
+        let read = |response: CreateTopicsResponse, _: &[String]| {
+            response.topics.iter().map(|topic| (topic.name.to_string(), created(topic))).collect()
+        };
+        let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
+        in_order(&names, self.per_key(Controller, names.iter().cloned(), usize::MAX, build, read).await)
     }
 
     /// Deletes topics with their data; one result per topic, in order.
     pub async fn delete_topics(&self, names: &[String]) -> Result<Vec<Result<()>>> {
-        let request = DeleteTopicsRequest {
-            topic_names: names.iter().map(|name| Str::from(name.as_str())).collect(),
-            timeout_ms: self.timeout_ms(),
-            ..Default::default()
+        let build = |version: i16, names: &[String]| {
+            // From 6 on a topic is named or has its id (KIP-516).
+            let (topics, topic_names) = match version {
+                ..6 => (Vec::new(), names.iter().map(text).collect()),
+                6.. => (
+                    names
+                        .iter()
+                        .map(|name| DeleteTopicState { name: Some(text(name)), ..Default::default() })
+                        .collect(),
+                    Vec::new(),
+                ),
+            };
+            Ok(DeleteTopicsRequest { topics, topic_names, timeout_ms: self.timeout_ms(), ..Default::default() })
         };
-        let response: DeleteTopicsResponse = self
-            .controller(&request, &self.deadline(), |response| {
-                stale_controller(response, |r: &DeleteTopicsResponse| {
-                    r.responses.iter().map(|t| t.error_code).collect()
-                })
-            })
-            .await?;
-        let by_name = |name: &str| response.responses.iter().find(|topic| topic.name.as_deref() == Some(name));
-        let names = names.iter().map(String::as_str);
-        Ok(per_topic(names, |name| by_name(name).map(|topic| (topic.error_code, topic.error_message.as_deref()))))
+        let read = |response: ottla_protocol::DeleteTopicsResponse, _: &[String]| {
+            let results = response.responses.iter().filter_map(|topic| {
+                let name = topic.name.as_deref()?;
+                let result = check_code(topic.error_code, &format!("topic {name}"), topic.error_message.as_deref());
+                Some((name.to_owned(), result))
+            });
+            results.collect()
+        };
+        in_order(names, self.per_key(Controller, names.iter().cloned(), usize::MAX, build, read).await)
+    }
+
+    /// Deletes topics, each named by its id, so that a topic made anew under the same name is not hit (KIP-516; Apache
+    /// Kafka from 2.8).
+    pub async fn delete_topics_by_id(&self, ids: &[Uuid]) -> PerKey<Uuid, ()> {
+        let build = |version: i16, ids: &[Uuid]| {
+            if version < 6 {
+                return Err(Error::unsupported(format!(
+                    "DeleteTopics {version} takes names only; deleting by id needs version 6 (Apache Kafka 2.8)"
+                )));
+            }
+            let topic = |id: &Uuid| DeleteTopicState { name: None, topic_id: *id, ..Default::default() };
+            let topics = ids.iter().map(topic).collect();
+            Ok(DeleteTopicsRequest { topics, timeout_ms: self.timeout_ms(), ..Default::default() })
+        };
+        let read = |response: ottla_protocol::DeleteTopicsResponse, _: &[Uuid]| {
+            let result = |topic: &ottla_protocol::delete_topics_response::DeletableTopicResult| {
+                let what = format!("topic id {}", topic.topic_id);
+                (topic.topic_id, check_code(topic.error_code, &what, topic.error_message.as_deref()))
+            };
+            response.responses.iter().map(result).collect()
+        };
+        self.per_key(Controller, ids.iter().copied(), usize::MAX, build, read).await
     }
 
     /// Raises the number of a topic's partitions to `count`.
@@ -131,20 +160,43 @@ impl Admin {
     /// # Errors
     /// `INVALID_PARTITIONS` when it has that many already: partitions cannot be taken away.
     pub async fn create_partitions(&self, topic: &str, count: i32) -> Result<()> {
-        let topics =
-            vec![CreatePartitionsTopic { name: Str::from(topic), count, assignments: None, ..Default::default() }];
-        let request = CreatePartitionsRequest { topics, timeout_ms: self.timeout_ms(), ..Default::default() };
-        self.controller(&request, &self.deadline(), |response: CreatePartitionsResponse| {
-            let result = response.results.first().ok_or_else(|| not_mentioned(topic))?;
-            check_code(result.error_code, &format!("topic {topic}"), result.error_message.as_deref())
-        })
-        .await
+        let wanted = BTreeMap::from([(topic.to_owned(), NewPartitions { count, assignments: Vec::new() })]);
+        let mut results = self.create_partitions_of(&wanted, false).await;
+        results.remove(topic).unwrap_or_else(|| Err(not_mentioned(topic)))
+    }
+
+    /// Adds partitions to several topics; `validate_only` only checks.
+    pub async fn create_partitions_of(
+        &self,
+        topics: &BTreeMap<String, NewPartitions>,
+        validate_only: bool,
+    ) -> PerKey<String, ()> {
+        let build = |_, names: &[String]| {
+            let topics = names.iter().filter_map(|name| {
+                let new = topics.get(name)?;
+                let brokers =
+                    |ids: &Vec<i32>| CreatePartitionsAssignment { broker_ids: ids.clone(), ..Default::default() };
+                let assignments: Vec<_> = new.assignments.iter().map(brokers).collect();
+                let assignments = Some(assignments).filter(|assignments| !assignments.is_empty());
+                Some(CreatePartitionsTopic { name: text(name), count: new.count, assignments, ..Default::default() })
+            });
+            let topics = topics.collect();
+            Ok(CreatePartitionsRequest { topics, timeout_ms: self.timeout_ms(), validate_only, ..Default::default() })
+        };
+        let read = |response: ottla_protocol::CreatePartitionsResponse, _: &[String]| {
+            let results = response.results.iter().map(|topic| {
+                let what = format!("topic {}", topic.name);
+                (topic.name.to_string(), check_code(topic.error_code, &what, topic.error_message.as_deref()))
+            });
+            results.collect()
+        };
+        self.per_key(Controller, topics.keys().cloned(), usize::MAX, build, read).await
     }
 
     /// All topics, internal ones too, sorted by name.
     pub async fn list_topics(&self) -> Result<Vec<TopicListing>> {
         let request = MetadataRequest { topics: None, allow_auto_topic_creation: false, ..Default::default() };
-        let response: MetadataResponse = self.any(&request, &self.deadline(), Ok).await?;
+        let response: MetadataResponse = self.any(|_| Ok(request.clone()), Ok).await?;
         let mut topics: Vec<TopicListing> = response
             .topics
             .iter()
@@ -161,60 +213,52 @@ impl Admin {
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(topics)
     }
+}
 
-    /// Describes topics; one result per name, in order.
-    pub async fn describe_topics(&self, names: &[String]) -> Result<Vec<Result<TopicDescription>>> {
-        let topics = names
-            .iter()
-            .map(|name| MetadataRequestTopic { name: Some(Str::from(name.as_str())), ..Default::default() })
-            .collect();
-        let request = MetadataRequest { topics: Some(topics), allow_auto_topic_creation: false, ..Default::default() };
-        let response: MetadataResponse = self.any(&request, &self.deadline(), Ok).await?;
-        Ok(names.iter().map(|name| describe(name, &response)).collect())
+fn creatable(topic: &NewTopic) -> CreatableTopic {
+    let config = |(name, value): &(String, String)| CreatableTopicConfig {
+        name: text(name),
+        value: Some(text(value)),
+        ..Default::default()
+    };
+    let assignment = |(partition, brokers): (&i32, &Vec<i32>)| CreatableReplicaAssignment {
+        partition_index: *partition,
+        broker_ids: brokers.clone(),
+        ..Default::default()
+    };
+    CreatableTopic {
+        name: Str::from(topic.name.as_str()),
+        num_partitions: topic.partitions.unwrap_or(-1),
+        replication_factor: topic.replication_factor.unwrap_or(-1),
+        assignments: topic.assignments.iter().map(assignment).collect(),
+        configs: topic.configs.iter().map(config).collect(),
+        ..Default::default()
     }
 }
 
-fn describe(name: &str, response: &MetadataResponse) -> Result<TopicDescription> {
-    let topic = response.topics.iter().find(|topic| topic.name.as_deref() == Some(name));
-    let topic = topic.ok_or_else(|| not_mentioned(name))?;
-    check_code(topic.error_code, &format!("topic {name}"), None)?;
-    let mut partitions: Vec<PartitionDescription> = topic
-        .partitions
-        .iter()
-        .map(|partition| PartitionDescription {
-            partition: partition.partition_index,
-            leader: Some(partition.leader_id).filter(|id| *id >= 0),
-            leader_epoch: partition.leader_epoch,
-            replicas: partition.replica_nodes.clone(),
-            isr: partition.isr_nodes.clone(),
-            offline: partition.offline_replicas.clone(),
-        })
-        .collect();
-    partitions.sort_by_key(|partition| partition.partition);
-    Ok(TopicDescription { name: name.to_owned(), id: topic.topic_id, internal: topic.is_internal, partitions })
+fn created(topic: &CreatableTopicResult) -> Result<CreatedTopic> {
+    check_code(topic.error_code, &format!("topic {}", topic.name), topic.error_message.as_deref())?;
+    let configs = topic.configs.as_ref().filter(|_| topic.topic_config_error_code == 0 && topic.num_partitions >= 0);
+    Ok(CreatedTopic {
+        id: topic.topic_id,
+        partitions: Some(topic.num_partitions).filter(|count| *count >= 0),
+        replication_factor: Some(topic.replication_factor).filter(|count| *count >= 0),
+        configs: configs.map(|configs| {
+            let mut configs: Vec<ConfigEntry> = configs.iter().map(ConfigEntry::of_new_topic).collect();
+            configs.sort_by(|a, b| a.name.cmp(&b.name));
+            configs
+        }),
+    })
 }
 
-/// An answer from a broker that is not the controller any more is an error, so that it is asked again elsewhere.
-fn stale_controller<R>(response: R, codes: impl Fn(&R) -> Vec<i16>) -> Result<R> {
-    let not_controller = ottla_model::ErrorCode::NotController;
-    if codes(&response).contains(&not_controller.code()) {
-        return Err(Error::from_code(not_controller, "the controller", None));
+/// Results in the order of `names`; where all failed alike because no broker could be reached, that one error.
+pub(super) fn in_order<V>(names: &[String], mut results: PerKey<String, V>) -> Result<Vec<Result<V>>> {
+    if let Some(Err(first)) = results.values().next()
+        && first.code().is_none()
+        && results.values().all(|result| result.as_ref().is_err_and(|error| error.message() == first.message()))
+    {
+        return Err(first.clone());
     }
-    Ok(response)
-}
-
-fn per_topic<'a, 'r>(
-    names: impl Iterator<Item = &'a str>,
-    result: impl Fn(&str) -> Option<(i16, Option<&'r str>)>,
-) -> Vec<Result<()>> {
-    names
-        .map(|name| match result(name) {
-            Some((code, message)) => check_code(code, &format!("topic {name}"), message),
-            None => Err(not_mentioned(name)),
-        })
-        .collect()
-}
-
-fn not_mentioned(topic: &str) -> Error {
-    Error::new(ErrorKind::Data, format!("the broker's answer does not mention topic {topic}"))
+    let repeated = |name: &String| Err(Error::invalid(format!("topic {name} is named twice")));
+    Ok(names.iter().map(|name| results.remove(name).unwrap_or_else(|| repeated(name))).collect())
 }

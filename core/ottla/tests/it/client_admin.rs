@@ -5,7 +5,7 @@ use ottla::client::{AlterOp, ConfigAlteration, ConfigEntry, ConfigResource, Conf
 
 fn topic(name: &str, partitions: i32, configs: &[(&str, &str)]) -> NewTopic {
     let configs = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    NewTopic { name: name.to_owned(), partitions: Some(partitions), replication_factor: None, configs }
+    NewTopic { configs, ..NewTopic::new(name, partitions) }
 }
 
 fn set(configs: &[ConfigEntry]) -> Vec<(&str, Option<&str>)> {
@@ -20,7 +20,7 @@ async fn a_topics_life() {
     let names = ["a".to_owned(), "b".to_owned()];
     // Checking makes nothing.
     let checked = admin.create_topics(&[topic("a", 1, &[])], true).await.expect("answered");
-    checked.into_iter().for_each(|result| result.expect("valid"));
+    checked.into_iter().for_each(|result| drop(result.expect("valid")));
     assert!(admin.list_topics().await.expect("listed").is_empty());
 
     let new = [topic("a", 3, &[("retention.ms", "1000")]), topic("b", 1, &[]), topic("b!", 1, &[])];

@@ -38,9 +38,9 @@ pub fn client(broker: &Broker) -> Client {
 }
 
 pub async fn create_topic(client: &Client, name: &str, partitions: i32) {
-    let topic = NewTopic { name: name.into(), partitions: Some(partitions), replication_factor: None, configs: vec![] };
+    let topic = NewTopic::new(name, partitions);
     let created = client.admin().create_topics(&[topic], false).await.expect("the broker answers");
-    created.into_iter().for_each(|created| created.expect("the topic is new"));
+    created.into_iter().for_each(|created| drop(created.expect("the topic is new")));
 }
 
 /// Sends the values and waits until all are acknowledged; returns their offsets.
