@@ -274,8 +274,19 @@ impl Client {
         request: impl Fn(i16) -> Result<R>,
         deadline: &Deadline,
     ) -> Result<R::Response> {
+        self.on_with_at_most(i16::MAX, broker, request, deadline).await
+    }
+
+    /// As [`Client::on_with`], at no higher version than `highest`: for requests whose newer form cannot say the same.
+    pub(crate) async fn on_with_at_most<R: ottla_protocol::Request>(
+        &self,
+        highest: i16,
+        broker: &Broker,
+        request: impl Fn(i16) -> Result<R>,
+        deadline: &Deadline,
+    ) -> Result<R::Response> {
         let (connection, left) = self.connected(broker, deadline).await?;
-        let version = connection.version::<R>()?;
+        let version = connection.version::<R>()?.min(highest);
         connection.request_at(&request(version)?, version, left).await
     }
 
@@ -366,7 +377,8 @@ impl Client {
         }
     }
 
-    fn interest(&self, topic: &str, create: bool) {
+    /// Keeps metadata of `topic` from the next refresh on.
+    pub(crate) fn interest(&self, topic: &str, create: bool) {
         let mut topics = self.inner.topics.lock();
         match topics.get_mut(topic) {
             Some(may_create) => *may_create |= create,

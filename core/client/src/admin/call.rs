@@ -232,6 +232,23 @@ impl Admin {
         K: Ord + Clone + Debug + Send + Sync,
         R: Request,
     {
+        self.per_key_at_most(i16::MAX, locate, keys, at_once, build, read).await
+    }
+
+    /// As [`Admin::per_key`], at no higher version than `highest`.
+    pub(super) async fn per_key_at_most<K, R, V>(
+        &self,
+        highest: i16,
+        locate: impl Locate<K>,
+        keys: impl IntoIterator<Item = K>,
+        at_once: usize,
+        build: impl Fn(i16, &[K]) -> Result<R>,
+        read: impl Fn(R::Response, &[K]) -> PerKey<K, V>,
+    ) -> PerKey<K, V>
+    where
+        K: Ord + Clone + Debug + Send + Sync,
+        R: Request,
+    {
         let deadline = self.deadline();
         let mut backoff = self.client.backoff();
         let mut open: BTreeSet<K> = keys.into_iter().collect();
@@ -260,7 +277,7 @@ impl Admin {
                     let deadline = &deadline;
                     requests.push(async move {
                         let request = |version| build(version, keys);
-                        (keys, self.client.on_with::<R>(broker, request, deadline).await)
+                        (keys, self.client.on_with_at_most::<R>(highest, broker, request, deadline).await)
                     });
                 }
             }

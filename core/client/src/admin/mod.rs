@@ -10,14 +10,21 @@ mod acls;
 mod call;
 mod cluster;
 mod configs;
+mod consumer_groups;
 mod describe_topics;
 mod features;
+mod group_offsets;
+mod groups;
 mod log_dirs;
 mod offsets;
 mod partitions;
 mod quorum;
 mod quotas;
+mod share_groups;
+mod streams_groups;
+mod tokens;
 mod topics;
+mod transactions;
 
 pub use acls::{AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AclResourceType, PatternType};
 pub use call::PerKey;
@@ -26,14 +33,28 @@ pub use configs::{
     AlterOp, ConfigAlteration, ConfigEntry, ConfigResource, ConfigResourceType, ConfigSource, ConfigSynonym,
     ConfigType, DescribeConfigsOptions,
 };
+pub use consumer_groups::{ConsumerGroupDescription, MemberDescription, MemberToRemove};
 pub use describe_topics::{DescribeTopicsOptions, PartitionDescription, TopicDescription};
 pub use features::{FeatureMetadata, FeatureRange, FeatureUpdate, UpgradeType};
+pub use group_offsets::{GroupOffsets, OffsetAndMetadata};
+pub use groups::{ClassicGroupDescription, GroupListing, GroupListings, GroupState, GroupType, ListGroupsOptions};
 pub use log_dirs::{LogDirDescription, ReplicaInfo, ReplicaLogDirInfo, TopicPartitionReplica};
 pub use offsets::{IsolationLevel, ListedOffset, OffsetSpec};
 pub use partitions::{ElectionType, PartitionReassignment};
 pub use quorum::{QuorumInfo, QuorumReplica, RaftVoterEndpoint};
 pub use quotas::{ClientQuotaChanges, ClientQuotaEntity, QuotaMatch};
+pub use share_groups::{ShareGroupDescription, ShareGroupOffsets, SharePartitionOffset};
+pub use streams_groups::{
+    DescribeStreamsGroupsOptions, StreamsAssignment, StreamsGroupDescription, StreamsMember, StreamsNode,
+    StreamsNodeType, StreamsSubtopology, StreamsTaskOffset, StreamsTasks, StreamsTopicInfo, StreamsTopology,
+    TopologyDescriptionStatus,
+};
+pub use tokens::{DelegationToken, KafkaPrincipal};
 pub use topics::{CreatedTopic, NewPartitions, NewTopic, TopicListing};
+pub use transactions::{
+    AbortTransactionSpec, ListTransactionsOptions, ProducerIdAndEpoch, ProducerState, TransactionDescription,
+    TransactionListing, TransactionState,
+};
 
 use crate::client::Client;
 use crate::retry::Deadline;
