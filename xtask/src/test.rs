@@ -5,6 +5,7 @@
 
 pub mod broker;
 mod cargo;
+mod conformance;
 mod faults;
 pub mod interop;
 mod mixed;
@@ -97,6 +98,7 @@ const AREAS: &[Area] = &[
     area("docs", 2.0, |_| vec![cargo::docs()]),
     area("interop", 3.0, interop),
     area("faults", 2.0, faults::run_all),
+    area("conformance", 6.0, conformance::run_all),
     area("differential", 2.0, cargo::differential),
     area("demo", 1.0, demo),
     Area { name: "fuzz", long: true, budget_minutes: 10.5, run: |_| vec![cargo::fuzz()] },

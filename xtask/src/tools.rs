@@ -42,6 +42,11 @@ pub fn embedded_broker() -> Result<PathBuf, String> {
     built("ottla-examples", "embedded_broker")
 }
 
+/// The program that plays the scenarios of tests/conformance; its driver program lies beside it.
+pub fn conformance() -> Result<PathBuf, String> {
+    built("ottla-conformance", "ottla-conformance")
+}
+
 fn built(package: &str, binary: &str) -> Result<PathBuf, String> {
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--quiet", "--release", "--package", package]).current_dir(root());
