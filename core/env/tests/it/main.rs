@@ -3,5 +3,7 @@
 // Tests are on the other side of the door.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)]
 
+mod clock;
 mod env;
 mod fs;
+mod simulator;
