@@ -106,7 +106,7 @@ impl Admin {
                     done.insert(name.to_owned(), Err(error));
                     continue;
                 }
-                let described = parts.entry(name.to_owned()).or_insert_with(|| head(name, topic));
+                let described = parts.entry(name.to_owned()).or_insert_with(|| head(name, topic, options));
                 described.partitions.extend(topic.partitions.iter().map(partition));
             }
             // The answer goes through the topics in the order of their names; those before the cursor's are whole.
@@ -167,7 +167,6 @@ impl Admin {
             cursor,
             ..Default::default()
         };
-        // This request has no field to ask for operations: the broker always tells them (KIP-966).
         self.any(|_| Ok(request.clone()), Ok).await
     }
 
@@ -212,13 +211,15 @@ fn metadata(
     })
 }
 
-fn head(name: &str, topic: &DescribeTopicPartitionsResponseTopic) -> TopicDescription {
+fn head(name: &str, topic: &DescribeTopicPartitionsResponseTopic, options: &DescribeTopicsOptions) -> TopicDescription {
+    // The broker tells these whether asked or not.
+    let authorized = authorized(topic.topic_authorized_operations);
     TopicDescription {
         name: name.to_owned(),
         id: topic.topic_id,
         internal: topic.is_internal,
         partitions: Vec::new(),
-        authorized_operations: authorized(topic.topic_authorized_operations),
+        authorized_operations: authorized.filter(|_| options.include_authorized_operations),
     }
 }
 

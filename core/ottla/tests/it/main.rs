@@ -4,10 +4,16 @@
 //! process; nothing here sleeps to wait for anything.
 
 mod client_admin;
+mod client_admin_more;
+mod client_admin_offsets;
 mod client_consumer;
 mod client_errors;
 mod client_lossy;
 mod client_producer;
 mod embedded;
+mod faults_answers;
+mod faults_broker;
+mod faults_requests;
+mod raw;
 mod restart;
 mod support;
