@@ -129,6 +129,8 @@ pub(crate) struct Connection {
     wire: ClientConnection,
     /// Lowest and highest version by API key.
     versions: BTreeMap<i16, (i16, i16)>,
+    /// Levels of the features that the cluster has finalized (KIP-584).
+    finalized: BTreeMap<String, i16>,
 }
 
 impl Connection {
@@ -139,10 +141,21 @@ impl Connection {
             client_id: Str::from(options.client_id.as_str()),
             connect_timeout: limit,
             in_flight_max: IN_FLIGHT_MAX,
+            ..ConnectOptions::default()
         };
         let wire = ClientConnection::connect(env, address, &dial).await?;
-        let versions = negotiate(&wire, deadline.left(env).unwrap_or_default()).await?;
-        Ok(Connection { id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed), wire, versions })
+        let (versions, finalized) = negotiate(&wire, deadline.left(env).unwrap_or_default()).await?;
+        Ok(Connection { id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed), wire, versions, finalized })
+    }
+
+    /// `host:port` of the broker.
+    pub(crate) fn address(&self) -> &str {
+        self.wire.address()
+    }
+
+    /// The level of a feature that was finalized when the connection was made (KIP-584).
+    pub(crate) fn finalized(&self, feature: &str) -> Option<i16> {
+        self.finalized.get(feature).copied()
     }
 
     /// The highest version of `R` that both sides know.
@@ -204,7 +217,10 @@ fn own_versions(api: ApiKey) -> (i16, i16) {
 }
 
 /// Asks for the broker's versions, from the newest form of the question down to the oldest.
-async fn negotiate(wire: &ClientConnection, timeout: Duration) -> Result<BTreeMap<i16, (i16, i16)>> {
+async fn negotiate(
+    wire: &ClientConnection,
+    timeout: Duration,
+) -> Result<(BTreeMap<i16, (i16, i16)>, BTreeMap<String, i16>)> {
     let mut version = API_VERSIONS_FIRST;
     loop {
         let request = ApiVersionsRequest {
@@ -220,7 +236,11 @@ async fn negotiate(wire: &ClientConnection, timeout: Duration) -> Result<BTreeMa
         let versions: BTreeMap<i16, (i16, i16)> =
             response.api_keys.iter().map(|key| (key.api_key, (key.min_version, key.max_version))).collect();
         match ErrorCode::from_code(response.error_code) {
-            ErrorCode::None => return Ok(versions),
+            ErrorCode::None => {
+                let finalized = response.finalized_features.iter();
+                let finalized = finalized.map(|feature| (feature.name.to_string(), feature.max_version_level));
+                return Ok((versions, finalized.collect()));
+            }
             ErrorCode::UnsupportedVersion if version > 0 => {
                 // KIP-511: the refusal carries the range that would have been understood; before 2.4 it does not.
                 let range = versions.get(&ApiKey::ApiVersions.code());

@@ -1,20 +1,22 @@
 //! The client's end of a connection: many requests in flight, each answered by its correlation id.
 
+use crate::dial;
 use crate::frame::FrameError;
-use crate::inproc;
-use crate::stream::{ReadHalf, Stream, WriteHalf};
+use crate::security::{Security, TlsClient};
+use crate::session::Session;
+use crate::stream::{ReadHalf, WriteHalf};
 use bytes::Bytes;
 use ottla_env::Env;
-use ottla_model::{Records, Str};
+use ottla_model::{ErrorCode, Records, Str};
 use ottla_protocol::{ApiKey, Message, Reader, Request, RequestHeader, ResponseHeader, Writer};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, RwLockReadGuard, Semaphore, mpsc, oneshot, watch};
 
 /// Answers larger than this are refused: no broker sends them (`fetch.max.bytes` is a fraction of it).
 const RESPONSE_SIZE_MAX: usize = 1 << 30;
@@ -32,6 +34,43 @@ pub struct ConnectOptions {
     pub connect_timeout: Duration,
     /// Requests on the wire at once; a further one waits.
     pub in_flight_max: usize,
+    /// TLS and SASL; for SASL, [`ClientConnection::authenticate`] has to be called too.
+    pub security: Arc<Security>,
+    /// `send.buffer.bytes`; `None` is the system's.
+    pub send_buffer: Option<u32>,
+    /// `receive.buffer.bytes`; `None` is the system's.
+    pub receive_buffer: Option<u32>,
+    /// `connections.max.idle.ms`: the connection is closed once it has carried nothing for so long; `None` is never.
+    pub idle_max: Option<Duration>,
+    /// Told what passes.
+    pub traffic: Option<Arc<dyn Traffic>>,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> ConnectOptions {
+        ConnectOptions {
+            client_id: Str::default(),
+            connect_timeout: dial::CONNECT_TIMEOUT,
+            in_flight_max: 5,
+            security: Arc::default(),
+            send_buffer: None,
+            receive_buffer: None,
+            idle_max: None,
+            traffic: None,
+        }
+    }
+}
+
+/// Is told what passes over a connection, for metrics. Called on the connection's own tasks: it must not wait.
+pub trait Traffic: std::fmt::Debug + Send + Sync {
+    /// A request of this many bytes was queued.
+    fn sent(&self, bytes: usize);
+    /// An answer of this many bytes came, so long after its request; `None` when no one waits for it any more.
+    fn received(&self, bytes: usize, latency: Option<Duration>);
+    /// SASL was spoken, for the first time or again (KIP-368).
+    fn authenticated(&self, again: bool, well: bool, took: Duration);
+    /// The connection ended.
+    fn closed(&self);
 }
 
 /// Why a request got no answer.
@@ -40,6 +79,12 @@ pub struct ConnectOptions {
 pub enum ClientError {
     /// The address did not accept a connection.
     Connect { address: String, reason: String },
+    /// The address has a name that is not known.
+    Resolve { address: String, reason: String },
+    /// TLS was refused, by this side or by the other; dialling again gives the same.
+    Security(String),
+    /// SASL was refused; dialling again gives the same.
+    Authentication { code: ErrorCode, message: String },
     /// The connection ended before the answer came.
     Disconnected(String),
     /// No answer within the time limit.
@@ -54,6 +99,10 @@ impl std::fmt::Display for ClientError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ClientError::Connect { address, reason } => write!(f, "cannot connect to {address}: {reason}"),
+            ClientError::Resolve { address, reason } => {
+                write!(f, "cannot connect to {address}: its name cannot be resolved: {reason}")
+            }
+            ClientError::Security(message) | ClientError::Authentication { message, .. } => f.write_str(message),
             ClientError::Disconnected(reason) => write!(f, "disconnected: {reason}"),
             ClientError::Timeout { api, after } => {
                 write!(f, "no answer to {} within {} ms", api.name(), after.as_millis())
@@ -81,6 +130,10 @@ struct Inner {
     waiting: Arc<Waiting>,
     next_correlation_id: AtomicI32,
     in_flight: Arc<Semaphore>,
+    security: Arc<Security>,
+    /// Set once the connection has authenticated.
+    session: OnceLock<Session>,
+    traffic: Option<Arc<dyn Traffic>>,
     /// Ends the reader: a value closes the connection at once, its drop lets the writer send what is queued first.
     end: watch::Sender<()>,
 }
@@ -89,23 +142,47 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Waiting {
     /// Guards the map; `closed` is set under it, so that no request registers after the last sweep.
-    by_id: Mutex<HashMap<i32, oneshot::Sender<Bytes>>>,
+    by_id: Mutex<HashMap<i32, Waiter>>,
     closed: AtomicBool,
     /// Why the connection ended; the first reason stays.
     reason: OnceLock<String>,
+    /// Whether that reason will be there again on the next connection: the broker refused this client.
+    refused: AtomicBool,
+    /// When something last passed, by the monotonic clock in milliseconds.
+    active_ms: AtomicU64,
     /// Tells the writer that the connection broke; a stored permit, as only the writer waits.
     broke: Notify,
 }
 
+#[derive(Debug)]
+struct Waiter {
+    answer: oneshot::Sender<Bytes>,
+    /// When the request was queued, by the monotonic clock.
+    since: Duration,
+}
+
 impl Waiting {
-    fn register(&self, id: i32) -> Option<oneshot::Receiver<Bytes>> {
-        let (sender, receiver) = oneshot::channel();
+    fn register(&self, id: i32, now: Duration) -> Option<oneshot::Receiver<Bytes>> {
+        let (answer, receiver) = oneshot::channel();
+        self.active(now);
         let mut by_id = self.by_id.lock();
         if self.closed.load(Ordering::Relaxed) {
             return None;
         }
-        by_id.insert(id, sender);
+        by_id.insert(id, Waiter { answer, since: now });
         Some(receiver)
+    }
+
+    fn active(&self, now: Duration) {
+        self.active_ms.store(now.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// How long nothing has passed; nothing while an answer is outstanding.
+    fn idle(&self, now: Duration) -> Duration {
+        match self.by_id.lock().is_empty() {
+            true => now.saturating_sub(Duration::from_millis(self.active_ms.load(Ordering::Relaxed))),
+            false => Duration::ZERO,
+        }
     }
 
     fn close(&self, reason: &str) {
@@ -116,8 +193,11 @@ impl Waiting {
     }
 
     fn disconnected(&self) -> ClientError {
-        let reason = self.reason.get().map_or("the connection was closed", String::as_str);
-        ClientError::Disconnected(reason.to_owned())
+        let reason = self.reason.get().map_or("the connection was closed", String::as_str).to_owned();
+        match self.refused.load(Ordering::Relaxed) {
+            true => ClientError::Security(reason),
+            false => ClientError::Disconnected(reason),
+        }
     }
 }
 
@@ -161,27 +241,21 @@ impl<R: Request> Pending<R> {
 impl ClientConnection {
     /// Dials `host:port`, or `ottla-inproc:<id>` for a broker in this process.
     pub async fn connect(env: &Env, address: &str, options: &ConnectOptions) -> Result<ClientConnection, ClientError> {
-        let refused = |reason: String| ClientError::Connect { address: address.to_owned(), reason };
-        let dial = async {
-            if inproc::is_inproc(address) {
-                return inproc::connect(address).await;
-            }
-            let socket = TcpStream::connect(address).await?;
-            socket.set_nodelay(true)?;
-            let peer = socket.peer_addr()?;
-            Ok(Stream::tcp(socket, peer))
-        };
-        let stream = match env.timeout(options.connect_timeout, dial).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(refused(error.to_string())),
-            Err(_) => return Err(refused(format!("no answer within {} ms", options.connect_timeout.as_millis()))),
-        };
+        let stream = dial::dial(env, address, options).await?;
         let (read, write) = stream.split();
         let (outgoing, frames) = mpsc::channel(options.in_flight_max.max(1));
         let (end, ended) = watch::channel(());
         let waiting = Arc::new(Waiting::default());
+        waiting.active(env.monotonic());
         env.spawn("client writer", write_loop(write, frames, waiting.clone()));
-        env.spawn("client reader", read_loop(read, waiting.clone(), ended));
+        let reader = Reading {
+            env: env.clone(),
+            waiting: waiting.clone(),
+            traffic: options.traffic.clone(),
+            tls: options.security.tls.clone(),
+            idle_max: options.idle_max.filter(|idle| !idle.is_zero()),
+        };
+        env.spawn("client reader", reader.run(read, ended));
         Ok(ClientConnection {
             inner: Arc::new(Inner {
                 env: env.clone(),
@@ -191,9 +265,42 @@ impl ClientConnection {
                 waiting,
                 next_correlation_id: AtomicI32::new(0),
                 in_flight: Arc::new(Semaphore::new(options.in_flight_max.max(1))),
+                security: options.security.clone(),
+                session: OnceLock::new(),
+                traffic: options.traffic.clone(),
                 end,
             }),
         })
+    }
+
+    /// Authenticates by SASL, where the security of this connection has it; before anything else is sent but ApiVersions.
+    /// `version` is that of SaslAuthenticate, 1 or later. From then on the connection authenticates again by itself before
+    /// the broker ends the session.
+    ///
+    /// # Errors
+    /// [`ClientError::Authentication`] with the broker's reason; the connection is closed.
+    pub async fn authenticate(&self, version: i16, timeout: Duration) -> Result<(), ClientError> {
+        let inner = &self.inner;
+        let Some(sasl) = inner.security.sasl.clone() else { return Ok(()) };
+        let started = inner.env.monotonic();
+        let established = Session::establish(self, &inner.env, sasl, version, timeout).await;
+        if let Some(traffic) = &inner.traffic {
+            traffic.authenticated(false, established.is_ok(), inner.env.monotonic().saturating_sub(started));
+        }
+        match established {
+            Ok(session) => {
+                let _ = inner.session.set(session);
+                Ok(())
+            }
+            Err(error) => {
+                self.close();
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn traffic(&self) -> Option<&Arc<dyn Traffic>> {
+        self.inner.traffic.as_ref()
     }
 
     /// The address that was dialled.
@@ -230,32 +337,70 @@ impl ClientConnection {
         decode::<R>(frame, version)
     }
 
+    /// As [`ClientConnection::request`] while the connection authenticates.
+    pub(crate) async fn request_ungated<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+        timeout: Duration,
+    ) -> Result<R::Response, ClientError> {
+        let exchange = async { self.queue(request, version).await?.answer().await };
+        let limited = self.inner.env.timeout(timeout, exchange).await;
+        let frame = limited.map_err(|_| ClientError::Timeout { api: R::API_KEY, after: timeout })??;
+        decode::<R>(frame, version)
+    }
+
     /// Queues `request` for sending and returns before its answer. Requests leave in the order of these calls, which
     /// is what an idempotent producer relies on. Waits while `in_flight_max` requests are outstanding.
     pub async fn start<R: Request>(&self, request: &R, version: i16) -> Result<Pending<R>, ClientError> {
+        let _admitted = self.admit().await?;
+        self.queue(request, version).await
+    }
+
+    /// Waits while the connection authenticates again.
+    async fn admit(&self) -> Result<Option<RwLockReadGuard<'_, ()>>, ClientError> {
+        match self.inner.session.get() {
+            Some(session) => session.admit(self, &self.inner.env).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn queue<R: Request>(&self, request: &R, version: i16) -> Result<Pending<R>, ClientError> {
         let inner = &self.inner;
         let _permit = inner.in_flight.clone().acquire_owned().await.map_err(|_| inner.waiting.disconnected())?;
         let id = inner.next_correlation_id.fetch_add(1, Ordering::Relaxed);
         let frame = inner.encode(request, version, id)?;
-        let answer = inner.waiting.register(id).ok_or_else(|| inner.waiting.disconnected())?;
+        let now = inner.env.monotonic();
+        let answer = inner.waiting.register(id, now).ok_or_else(|| inner.waiting.disconnected())?;
         let pending = Pending { inner: inner.clone(), id, version, answer, _permit, request: PhantomData };
+        inner.sent(&frame);
         inner.outgoing.send(frame).await.map_err(|_| inner.waiting.disconnected())?;
         Ok(pending)
     }
 
     /// Sends `request` without expecting an answer (Produce with acks=0). Waits only for room in the queue.
     pub async fn send<R: Request>(&self, request: &R, version: i16) -> Result<(), ClientError> {
+        let _admitted = self.admit().await?;
         let inner = &self.inner;
         let id = inner.next_correlation_id.fetch_add(1, Ordering::Relaxed);
         let frame = inner.encode(request, version, id)?;
         if self.is_closed() {
             return Err(inner.waiting.disconnected());
         }
+        inner.waiting.active(inner.env.monotonic());
+        inner.sent(&frame);
         inner.outgoing.send(frame).await.map_err(|_| inner.waiting.disconnected())
     }
 }
 
 impl Inner {
+    fn sent(&self, frame: &Records) {
+        if let Some(traffic) = &self.traffic {
+            // With the length in front.
+            traffic.sent(frame.len() + 4);
+        }
+    }
+
     fn encode<R: Request>(&self, request: &R, version: i16, correlation_id: i32) -> Result<Records, ClientError> {
         let mut writer = Writer::new();
         let header = RequestHeader {
@@ -301,39 +446,99 @@ async fn write_loop(mut stream: WriteHalf, mut frames: mpsc::Receiver<Records>, 
     }
 }
 
-async fn read_loop(mut stream: ReadHalf, waiting: Arc<Waiting>, mut ended: watch::Receiver<()>) {
-    let mut limit = FIRST_RESPONSE_SIZE_MAX;
-    loop {
-        let read = tokio::select! {
-            biased;
-            asked = ended.changed() => {
-                waiting.close("this client closed the connection");
-                if asked.is_ok() {
-                    waiting.broke.notify_one();
+/// What the reading side of a connection needs.
+struct Reading {
+    env: Env,
+    waiting: Arc<Waiting>,
+    traffic: Option<Arc<dyn Traffic>>,
+    tls: Option<TlsClient>,
+    idle_max: Option<Duration>,
+}
+
+impl Reading {
+    async fn run(self, stream: ReadHalf, ended: watch::Receiver<()>) {
+        self.read(stream, ended).await;
+        if let Some(traffic) = &self.traffic {
+            traffic.closed();
+        }
+    }
+
+    async fn read(&self, mut stream: ReadHalf, mut ended: watch::Receiver<()>) {
+        let waiting = &self.waiting;
+        let mut limit = FIRST_RESPONSE_SIZE_MAX;
+        // One timer for the connection's life: it looks when it fires, and is not set anew by what passes.
+        let idle = self.idle();
+        tokio::pin!(idle);
+        loop {
+            let read = tokio::select! {
+                biased;
+                asked = ended.changed() => {
+                    waiting.close("this client closed the connection");
+                    if asked.is_ok() {
+                        waiting.broke.notify_one();
+                    }
+                    return;
                 }
+                read = stream.read_frame(limit) => read,
+                () = &mut idle => {
+                    waiting.close("it was idle for connections.max.idle.ms");
+                    waiting.broke.notify_one();
+                    return;
+                }
+            };
+            let reason = match read {
+                Ok(frame) => match frame.first_chunk::<4>().map(|id| i32::from_be_bytes(*id)) {
+                    Some(id) => {
+                        limit = RESPONSE_SIZE_MAX;
+                        self.deliver(id, frame);
+                        continue;
+                    }
+                    None => "the broker sent an answer without a correlation id".to_owned(),
+                },
+                Err(FrameError::Closed) => "the broker closed the connection".to_owned(),
+                // TLS without its farewell; brokers that die say none.
+                Err(FrameError::Io(error)) if self.tls.is_some() && error.kind() == ErrorKind::UnexpectedEof => {
+                    "the broker closed the connection".to_owned()
+                }
+                Err(FrameError::Io(error)) => match self.tls.as_ref().and_then(|tls| tls.refusal(&error)) {
+                    Some(refusal) => {
+                        waiting.refused.store(true, Ordering::Relaxed);
+                        refusal
+                    }
+                    None => error.to_string(),
+                },
+                Err(error) => error.to_string(),
+            };
+            waiting.close(&reason);
+            waiting.broke.notify_one();
+            return;
+        }
+    }
+
+    fn deliver(&self, id: i32, frame: Bytes) {
+        let now = self.env.monotonic();
+        self.waiting.active(now);
+        // An answer whose request has timed out meanwhile has no one waiting: it is dropped.
+        let waiter = self.waiting.by_id.lock().remove(&id);
+        if let Some(traffic) = &self.traffic {
+            let latency = waiter.as_ref().map(|waiter| now.saturating_sub(waiter.since));
+            traffic.received(frame.len() + 4, latency);
+        }
+        if let Some(waiter) = waiter {
+            let _ = waiter.answer.send(frame);
+        }
+    }
+
+    /// Returns once nothing has passed for `idle_max`.
+    async fn idle(&self) {
+        let Some(idle_max) = self.idle_max else { return std::future::pending().await };
+        loop {
+            let idle = self.waiting.idle(self.env.monotonic());
+            if idle >= idle_max {
                 return;
             }
-            read = stream.read_frame(limit) => read,
-        };
-        let reason = match read {
-            Ok(frame) => match frame.first_chunk::<4>().map(|id| i32::from_be_bytes(*id)) {
-                Some(id) => {
-                    limit = RESPONSE_SIZE_MAX;
-                    // An answer whose request has timed out meanwhile has no one waiting: it is dropped.
-                    let answer = waiting.by_id.lock().remove(&id);
-                    if let Some(answer) = answer {
-                        let _ = answer.send(frame);
-                    }
-                    continue;
-                }
-                None => "the broker sent an answer without a correlation id".to_owned(),
-            },
-            Err(FrameError::Closed) => "the broker closed the connection".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        waiting.close(&reason);
-        waiting.broke.notify_one();
-        return;
+            self.env.sleep(idle_max - idle).await;
+        }
     }
 }
 
@@ -342,7 +547,7 @@ mod tests {
     use super::*;
     use ottla_protocol::ApiVersionsRequest;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     const SHORT: Duration = Duration::from_millis(50);
     const LONG: Duration = Duration::from_secs(10);
@@ -354,7 +559,12 @@ mod tests {
     }
 
     async fn dial(address: &str) -> ClientConnection {
-        let options = ConnectOptions { client_id: Str::from("test"), connect_timeout: LONG, in_flight_max: 2 };
+        let options = ConnectOptions {
+            client_id: Str::from("test"),
+            connect_timeout: LONG,
+            in_flight_max: 2,
+            ..Default::default()
+        };
         ClientConnection::connect(&Env::real(), address, &options).await.unwrap()
     }
 
@@ -459,7 +669,12 @@ mod tests {
     async fn a_refused_connection_names_the_address() {
         let (listener, address) = listen().await;
         drop(listener);
-        let options = ConnectOptions { client_id: Str::from("test"), connect_timeout: LONG, in_flight_max: 1 };
+        let options = ConnectOptions {
+            client_id: Str::from("test"),
+            connect_timeout: LONG,
+            in_flight_max: 1,
+            ..Default::default()
+        };
         let error = ClientConnection::connect(&Env::real(), &address, &options).await.unwrap_err();
         assert!(error.to_string().contains(&address), "{error}");
     }

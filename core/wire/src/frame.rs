@@ -2,8 +2,10 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
+use tokio_rustls::client::TlsStream;
 
 /// First read of a frame: most requests fit, so that length and body cost one system call.
 const FIRST_READ: usize = 8 * 1024;
@@ -51,6 +53,25 @@ fn guess_protocol(first: &[u8; 4]) -> Option<&'static str> {
     }
 }
 
+/// Where frames are read from.
+pub(crate) trait Source: AsyncRead + Unpin {
+    /// Waits until there may be something to read, before memory is taken for it.
+    fn wait(&self) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+impl Source for OwnedReadHalf {
+    fn wait(&self) -> impl Future<Output = io::Result<()>> + Send {
+        self.readable()
+    }
+}
+
+impl Source for tokio::io::ReadHalf<TlsStream<TcpStream>> {
+    /// What is readable below is not yet a record that can be decrypted: the read itself waits.
+    fn wait(&self) -> impl Future<Output = io::Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
+}
+
 /// The reading half's state: what arrived beyond the last frame.
 ///
 /// An idle connection holds no buffer: memory is taken when bytes are there to be read.
@@ -61,14 +82,14 @@ pub(crate) struct FrameReader {
 
 impl FrameReader {
     /// The next frame's content, without its length. Cancel safe: what was read stays in `self`.
-    pub(crate) async fn next(&mut self, socket: &mut OwnedReadHalf, limit: usize) -> Result<Bytes, FrameError> {
+    pub(crate) async fn next(&mut self, socket: &mut impl Source, limit: usize) -> Result<Bytes, FrameError> {
         loop {
             if let Some(frame) = self.take_frame(limit)? {
                 return Ok(frame);
             }
             if self.pending.is_empty() {
                 // Memory is taken only once there is something to put into it.
-                socket.readable().await.map_err(FrameError::Io)?;
+                socket.wait().await.map_err(FrameError::Io)?;
             }
             self.make_room();
             // A read that fills less than it could has emptied the socket; tokio then waits without asking once more,

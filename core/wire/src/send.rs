@@ -9,7 +9,7 @@ use ottla_model::{Chunk, Records, Region};
 use rustix::net::SendFlags;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use tokio::io::Interest;
+use tokio::io::{AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
 /// Slices handed to one sendmsg; more than a response's headers and batches usually have.
@@ -37,6 +37,34 @@ pub(crate) async fn send_frame(socket: &TcpStream, content: Records) -> io::Resu
         }
     }
     Ok(())
+}
+
+/// As [`send_frame`] through something that takes bytes only (TLS). The chunks are handed over as they are; the one copy
+/// is the encryption's own.
+pub(crate) async fn write_frame(socket: &mut (impl AsyncWrite + Unpin), content: Records) -> io::Result<()> {
+    let length = i32::try_from(content.len())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a frame above 2 GiB cannot be sent"))?;
+    socket.write_all(&length.to_be_bytes()).await?;
+    for chunk in content.into_chunks() {
+        match chunk {
+            Chunk::Bytes(bytes) => socket.write_all(&bytes).await?,
+            Chunk::Region(region) => {
+                let mut done = 0;
+                let mut buffer = vec![0; COPY_SIZE.min(region.len)];
+                while done < region.len {
+                    let wanted = buffer.len().min(region.len - done);
+                    let read = region.source.read_at(region.position + done as u64, &mut buffer[..wanted])?;
+                    if read == 0 {
+                        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the region ends too early"));
+                    }
+                    socket.write_all(&buffer[..read]).await?;
+                    done += read;
+                }
+            }
+        }
+    }
+    // TLS keeps what did not fill a record until then.
+    socket.flush().await
 }
 
 /// Sends a prefix of the queue's leading in-memory chunks.

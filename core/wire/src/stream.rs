@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_rustls::client::TlsStream;
 
 /// A connected transport that moves whole frames.
 #[derive(Debug)]
@@ -23,6 +24,13 @@ impl Stream {
         let (socket, write) = socket.into_split();
         let read = ReadHalf::Tcp { socket, reader: FrameReader::default() };
         Stream { read, write: WriteHalf::Tcp(write), peer: Some(peer) }
+    }
+
+    /// TLS on the client's side.
+    pub(crate) fn tls(stream: TlsStream<TcpStream>, peer: SocketAddr) -> Stream {
+        let (socket, write) = tokio::io::split(stream);
+        let read = ReadHalf::Tls { socket: Box::new(socket), reader: FrameReader::default() };
+        Stream { read, write: WriteHalf::Tls(Box::new(write)), peer: Some(peer) }
     }
 
     pub(crate) fn inproc(pipe: Pipe) -> Stream {
@@ -55,6 +63,7 @@ impl Stream {
 #[derive(Debug)]
 pub(crate) enum ReadHalf {
     Tcp { socket: OwnedReadHalf, reader: FrameReader },
+    Tls { socket: Box<tokio::io::ReadHalf<TlsStream<TcpStream>>>, reader: FrameReader },
     InProc(FrameReceiver),
 }
 
@@ -62,6 +71,7 @@ impl ReadHalf {
     pub(crate) async fn read_frame(&mut self, limit: usize) -> Result<Bytes, FrameError> {
         match self {
             ReadHalf::Tcp { socket, reader } => reader.next(socket, limit).await,
+            ReadHalf::Tls { socket, reader } => reader.next(socket.as_mut(), limit).await,
             ReadHalf::InProc(receiver) => receiver.read_frame(limit).await,
         }
     }
@@ -70,6 +80,7 @@ impl ReadHalf {
 #[derive(Debug)]
 pub(crate) enum WriteHalf {
     Tcp(OwnedWriteHalf),
+    Tls(Box<tokio::io::WriteHalf<TlsStream<TcpStream>>>),
     InProc(FrameSender),
 }
 
@@ -77,6 +88,7 @@ impl WriteHalf {
     pub(crate) async fn write_frame(&mut self, content: Records) -> io::Result<()> {
         match self {
             WriteHalf::Tcp(socket) => send::send_frame(socket.as_ref(), content).await,
+            WriteHalf::Tls(socket) => send::write_frame(socket.as_mut(), content).await,
             WriteHalf::InProc(sender) => sender.write_frame(content).await,
         }
     }

@@ -170,7 +170,7 @@ fn place<'a>(set: Set<'a>, configs: &[(&'a str, &'a str)]) -> (Pairs<'a>, Pairs<
 }
 
 pub async fn dial(address: &str) -> ClientConnection {
-    let options = ConnectOptions { client_id: "configs".into(), connect_timeout: PATIENCE, in_flight_max: 100 };
+    let options = ConnectOptions { client_id: "configs".into(), connect_timeout: PATIENCE, in_flight_max: 100, ..Default::default() };
     ClientConnection::connect(&Env::real(), address, &options).await.expect("the address accepts")
 }
 
