@@ -59,11 +59,34 @@ impl<K: Eq> HashSet<K> {
             self.grow();
         }
         self.len += 1;
-        // Java's load factor of 0.75.
-        if self.len > self.buckets.len() / 4 * 3 {
+        if self.is_over_full() {
             self.grow();
         }
         true
+    }
+
+    /// Java's load factor of 0.75.
+    fn is_over_full(&self) -> bool {
+        self.len > self.buckets.len() / 4 * 3
+    }
+
+    /// `computeIfAbsent` of a map: a new key goes to the front of its bucket, and the table grows one key later.
+    pub(super) fn insert_first(&mut self, hash: i32, key: K) {
+        if self.buckets.is_empty() {
+            self.buckets.resize_with(INITIAL_BUCKETS, Vec::new);
+        } else if self.is_over_full() {
+            self.grow();
+        }
+        let count = self.buckets.len();
+        let bucket = &mut self.buckets[index(hash, count)];
+        if bucket.iter().any(|(_, other)| *other == key) {
+            return;
+        }
+        bucket.insert(0, (hash, key));
+        if bucket.len() >= BUCKET_MAX && count < TREE_BUCKETS {
+            self.grow();
+        }
+        self.len += 1;
     }
 
     pub(super) fn remove(&mut self, hash: i32, key: &K) {
@@ -133,6 +156,22 @@ mod tests {
             set.remove(key, &key);
         }
         assert_eq!(set.iter().copied().collect::<Vec<_>>(), [32, 0, 1, 48, 16]);
+    }
+
+    #[test]
+    fn computing_puts_new_keys_first_and_grows_later() {
+        let mut set = HashSet::new();
+        for key in [48, 32, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9] {
+            set.insert_first(key, key);
+        }
+        assert_eq!(set.iter().copied().take(5).collect::<Vec<_>>(), [0, 16, 32, 48, 1]);
+        set.insert_first(9, 9);
+        assert_eq!(set.iter().copied().take(3).collect::<Vec<_>>(), [0, 32, 1]);
+        let mut set = HashSet::new();
+        for key in 0..8 {
+            set.insert_first(key * 16, key);
+        }
+        assert_eq!(set.iter().copied().collect::<Vec<_>>(), [6, 4, 2, 0, 7, 5, 3, 1]);
     }
 
     #[test]

@@ -70,9 +70,24 @@ impl<'a> Plan<'a> {
         Some(Partition { topic, index: partition.partition })
     }
 
+    /// Whether the topic has such a partition.
+    pub(super) fn exists(&self, partition: Partition) -> bool {
+        let partitions = self.topics[partition.topic].partitions;
+        partitions.binary_search_by_key(&partition.index, |other| other.partition).is_ok()
+    }
+
     /// All partitions of `topic`.
     pub(super) fn partitions(&self, topic: usize) -> impl Iterator<Item = Partition> {
         self.topics[topic].partitions.iter().map(move |partition| Partition { topic, index: partition.partition })
+    }
+
+    /// The members that want each topic, in the order of the hash map; one that names a topic twice is there twice.
+    pub(super) fn wanted_by(&self) -> Vec<Vec<usize>> {
+        let mut wanted_by = vec![Vec::new(); self.topics.len()];
+        for member in &self.member_order {
+            self.wanted[*member].iter().for_each(|topic| wanted_by[*topic].push(*member));
+        }
+        wanted_by
     }
 
     /// The rack of a member that has one.

@@ -45,7 +45,9 @@ impl Assignor for RangeAssignor {
 
     fn assign(&self, cluster: &ClusterTopics, members: &[Member]) -> Result<BTreeMap<String, Assignment>> {
         let plan = Plan::new(cluster, members);
-        let mut states: Vec<State> = plan.topic_order.iter().map(|topic| State::new(&plan, *topic)).collect();
+        let mut wanted_by = plan.wanted_by();
+        let mut state = |topic: &usize| State::new(&plan, *topic, std::mem::take(&mut wanted_by[*topic]));
+        let mut states: Vec<State> = plan.topic_order.iter().map(&mut state).collect();
         let mut assignment = vec![Vec::new(); plan.members.len()];
         let with_racks = states.iter().any(|state| state.racks_matter);
         if with_racks {
@@ -79,11 +81,7 @@ struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    fn new(plan: &Plan<'a>, topic: usize) -> State<'a> {
-        let mut members: Vec<usize> = Vec::new();
-        for member in &plan.member_order {
-            members.extend(plan.wanted[*member].iter().filter(|wanted| **wanted == topic).map(|_| *member));
-        }
+    fn new(plan: &Plan<'a>, topic: usize, mut members: Vec<usize>) -> State<'a> {
         members.sort_by(|a, b| compare_members(plan.members[*a], plan.members[*b]));
         members.dedup();
         let partitions: Vec<Partition> = plan.partitions(topic).collect();

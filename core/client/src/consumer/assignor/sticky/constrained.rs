@@ -185,11 +185,7 @@ impl Builder<'_, '_> {
     }
 }
 
-/// Java fails here too: members own partitions that the topic no longer has.
+/// Some member owns a partition that its topic no longer has.
 fn inconsistent(what: &str) -> Error {
-    let message = format!(
-        "the sticky assignor has {what}, because members own partitions that their topic no longer has; the group has to \
-         join once more without them"
-    );
-    Error::new(ErrorKind::Internal, message)
+    Error::new(ErrorKind::Internal, format!("the sticky assignor has {what}; the group has to join once more"))
 }

@@ -35,10 +35,7 @@ pub(super) fn assign(
     prior: Prior,
     max_generation: i32,
 ) -> Result<Vec<Vec<Partition>>> {
-    let mut wanted_by = vec![Vec::new(); plan.topics.len()];
-    for member in &plan.member_order {
-        plan.wanted[*member].iter().for_each(|topic| wanted_by[*topic].push(*member));
-    }
+    let wanted_by = plan.wanted_by();
     let mut topics: Vec<usize> = (0..plan.topics.len()).collect();
     topics.sort_by_key(|topic| (wanted_by[*topic].len(), *topic));
     let mut owner = HashMap::new();

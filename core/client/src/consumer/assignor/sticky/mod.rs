@@ -161,10 +161,16 @@ fn assign(plan: &Plan<'_>, max_generation: &mut i32, had: fn(&Subscription) -> H
     if plan.members.is_empty() {
         return Ok(Outcome { assignment: Vec::new(), moving: None });
     }
-    let prior = Prior::new(plan, max_generation, had);
     let racks = RackInfo::new(plan);
+    let prior = Prior::new(plan, max_generation, had);
     if prior.equal {
-        constrained::assign(plan, &racks, prior)
+        // Java fails where this does. Partitions that are no more, which members still own, are the cause.
+        constrained::assign(plan, &racks, prior).or_else(|_| {
+            let mut prior = Prior::new(plan, max_generation, had);
+            let exists = |partition: &Partition| plan.exists(*partition);
+            prior.owned.iter_mut().for_each(|owned| owned.retain(exists));
+            constrained::assign(plan, &racks, prior)
+        })
     } else {
         let assignment = general::assign(plan, &racks, prior, *max_generation)?;
         Ok(Outcome { assignment, moving: None })

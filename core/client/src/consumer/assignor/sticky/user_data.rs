@@ -12,7 +12,7 @@ pub(super) fn encode_sticky(partitions: &[TopicPartition], generation: i32) -> B
     let mut by_topic: HashMap<&str, Vec<i32>> = HashMap::new();
     let mut order = java::HashSet::new();
     for partition in partitions {
-        order.insert(java::string_hash(&partition.topic), &*partition.topic);
+        order.insert_first(java::string_hash(&partition.topic), &*partition.topic);
         by_topic.entry(&partition.topic).or_default().push(partition.partition);
     }
     let mut out = BytesMut::new();
