@@ -7,6 +7,7 @@
 use crate::frame::FrameError;
 use crate::stream::Stream;
 use bytes::Bytes;
+use ottla_env::Env;
 use ottla_model::Records;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -21,8 +22,9 @@ const QUEUED_FRAMES_MAX: usize = 16;
 /// Connections that may wait to be accepted, as a TCP backlog.
 const BACKLOG: usize = 50;
 
-/// Names of the brokers in this process that accept in-process connections.
-static DIRECTORY: LazyLock<Mutex<BTreeMap<String, mpsc::Sender<Pipe>>>> = LazyLock::new(Mutex::default);
+/// Names of the brokers in this process that accept in-process connections, by the world that they are in: simulations of one
+/// seed give their brokers the same names.
+static DIRECTORY: LazyLock<Mutex<BTreeMap<(u64, String), mpsc::Sender<Pipe>>>> = LazyLock::new(Mutex::default);
 
 /// The address that in-process clients dial for the broker `id`: `ottla-inproc:<id>`.
 pub fn inproc_name(id: &str) -> String {
@@ -37,6 +39,7 @@ pub(crate) fn is_inproc(address: &str) -> bool {
 /// Accepts in-process connections under one name until dropped.
 #[derive(Debug)]
 pub struct InProcListener {
+    world: u64,
     name: String,
     incoming: mpsc::Receiver<Pipe>,
 }
@@ -44,14 +47,23 @@ pub struct InProcListener {
 impl InProcListener {
     /// Takes the name `ottla-inproc:<id>`; refused when a broker in this process has it.
     pub fn bind(id: &str) -> io::Result<InProcListener> {
+        InProcListener::bind_world(0, id)
+    }
+
+    /// As [`InProcListener::bind`], in the [world](Env::world) of `env`.
+    pub fn bind_in(env: &Env, id: &str) -> io::Result<InProcListener> {
+        InProcListener::bind_world(env.world(), id)
+    }
+
+    fn bind_world(world: u64, id: &str) -> io::Result<InProcListener> {
         let name = inproc_name(id);
         let (sender, incoming) = mpsc::channel(BACKLOG);
         let mut directory = DIRECTORY.lock();
-        if directory.get(&name).is_some_and(|existing| !existing.is_closed()) {
+        if directory.get(&(world, name.clone())).is_some_and(|existing| !existing.is_closed()) {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("{name} is taken by another broker")));
         }
-        directory.insert(name.clone(), sender);
-        Ok(InProcListener { name, incoming })
+        directory.insert((world, name.clone()), sender);
+        Ok(InProcListener { world, name, incoming })
     }
 
     /// The address to dial.
@@ -67,15 +79,20 @@ impl InProcListener {
 
 impl Drop for InProcListener {
     fn drop(&mut self) {
-        DIRECTORY.lock().remove(&self.name);
+        DIRECTORY.lock().remove(&(self.world, std::mem::take(&mut self.name)));
     }
 }
 
 /// Connects to the in-process broker called `address`.
 pub(crate) async fn connect(address: &str) -> io::Result<Stream> {
+    connect_in(0, address).await
+}
+
+/// As `connect`, in the world that the client is in.
+pub(crate) async fn connect_in(world: u64, address: &str) -> io::Result<Stream> {
     let refused =
         || io::Error::new(io::ErrorKind::ConnectionRefused, format!("no broker in this process is called {address}"));
-    let acceptor = DIRECTORY.lock().get(address).cloned().ok_or_else(refused)?;
+    let acceptor = DIRECTORY.lock().get(&(world, address.to_owned())).cloned().ok_or_else(refused)?;
     let (to_server, from_client) = mpsc::channel(QUEUED_FRAMES_MAX);
     let (to_client, from_server) = mpsc::channel(QUEUED_FRAMES_MAX);
     let server = Pipe { sender: FrameSender(to_client), receiver: FrameReceiver(from_client) };
