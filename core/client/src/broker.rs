@@ -2,7 +2,7 @@
 //! (produce, fetch), each dialled when first needed, its versions negotiated, and redialled with backoff after it ended.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::ClientOptions;
+use crate::options::Settings;
 use crate::retry::{Backoff, Deadline};
 use bytes::Bytes;
 use ottla_env::Env;
@@ -20,6 +20,10 @@ const IN_FLIGHT_MAX: usize = 64;
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 /// The ApiVersions version to start with: what every broker since 2.4 answers or declines in a readable way.
 const API_VERSIONS_FIRST: i16 = 4;
+/// From this version on ApiVersions says which node of which cluster is meant (KIP-1242).
+const API_VERSIONS_CHECKED: i16 = 5;
+/// The highest version of SaslAuthenticate.
+const SASL_AUTHENTICATE: i16 = 2;
 
 /// Which of a broker's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub(crate) enum Purpose {
 #[derive(Debug)]
 pub(crate) struct Broker {
     pub(crate) address: String,
+    /// `None` for a bootstrap server.
+    node: Option<i32>,
     general: Slot,
     produce: Slot,
     fetch: Slot,
@@ -52,12 +58,21 @@ struct Slot {
 #[derive(Debug, Default)]
 struct Redial {
     backoff: Option<Backoff>,
+    /// Attempts in a row that ended with nothing.
+    failures: u32,
     not_before: Duration,
 }
 
 impl Broker {
+    /// A bootstrap server: which node it is, is not known.
     pub(crate) fn new(address: String) -> Broker {
-        Broker { address, general: Slot::default(), produce: Slot::default(), fetch: Slot::default() }
+        let (general, produce, fetch) = (Slot::default(), Slot::default(), Slot::default());
+        Broker { address, node: None, general, produce, fetch }
+    }
+
+    /// Node `node` of the cluster.
+    pub(crate) fn at(node: i32, address: String) -> Broker {
+        Broker { node: Some(node), ..Broker::new(address) }
     }
 
     fn slot(&self, purpose: Purpose) -> &Slot {
@@ -78,7 +93,7 @@ impl Broker {
     pub(crate) async fn connection(
         &self,
         env: &Env,
-        options: &ClientOptions,
+        options: &Settings,
         purpose: Purpose,
         limit: Duration,
     ) -> Result<Arc<Connection>> {
@@ -91,9 +106,11 @@ impl Broker {
             return Ok(connection);
         }
         env.sleep(redial.not_before.saturating_sub(env.monotonic())).await;
-        match Connection::open(env, &self.address, options, limit).await {
+        let limit = limit.min(setup_timeout(env, options, redial.failures));
+        match self.open(env, options, limit).await {
             Ok(connection) => {
                 redial.backoff = None;
+                redial.failures = 0;
                 redial.not_before = Duration::ZERO;
                 let connection = Arc::new(connection);
                 *slot.current.write() = Some(connection.clone());
@@ -104,10 +121,53 @@ impl Broker {
                     .backoff
                     .get_or_insert_with(|| Backoff::new(options.reconnect_backoff, options.reconnect_backoff_max));
                 let wait = backoff.next(env);
+                redial.failures = redial.failures.saturating_add(1);
                 redial.not_before = env.monotonic() + wait;
                 *slot.current.write() = None;
                 Err(error)
             }
+        }
+    }
+
+    async fn open(&self, env: &Env, options: &Settings, limit: Duration) -> Result<Connection> {
+        let deadline = Deadline::after(env, limit);
+        let dial = ConnectOptions {
+            client_id: Str::from(options.client_id.as_str()),
+            connect_timeout: limit,
+            in_flight_max: IN_FLIGHT_MAX,
+            security: options.security.clone(),
+            send_buffer: options.send_buffer,
+            receive_buffer: options.receive_buffer,
+            idle_max: Some(options.connections_max_idle),
+            traffic: Some(options.network.connection(self.node)),
+        };
+        let wire = match ClientConnection::connect(env, &self.address, &dial).await {
+            Ok(wire) => wire,
+            Err(error) => return Err(self.unreachable(env, options, error)),
+        };
+        let meant = self.node.filter(|_| options.cluster_check).zip(options.cluster_id.read().clone());
+        let left = || deadline.left(env).unwrap_or_default();
+        let (versions, finalized) = negotiate(&wire, meant, left()).await?;
+        if options.security.has_sasl() {
+            let highest = versions.get(&ApiKey::SaslAuthenticate.code()).map_or(1, |(_, highest)| *highest);
+            let spoken = wire.authenticate(highest.min(SASL_AUTHENTICATE), left()).await;
+            spoken.map_err(|error| not_kafka(&wire, error))?;
+        }
+        Ok(Connection { id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed), wire, versions, finalized })
+    }
+
+    fn unreachable(&self, env: &Env, options: &Settings, error: ClientError) -> Error {
+        if matches!(error, ClientError::Security(_)) {
+            options.network.refused();
+        }
+        // A bootstrap name that does not exist is a mistake, unless the user allows for a late name service.
+        let mistake = matches!(error, ClientError::Resolve { .. })
+            && self.node.is_none()
+            && !options.bootstrapped.load(Ordering::Relaxed)
+            && env.monotonic().saturating_sub(options.created) >= options.bootstrap_resolve_timeout;
+        match mistake {
+            true => Error::invalid(format!("bootstrap.servers: {error}")),
+            false => Error::from(error),
         }
     }
 
@@ -119,6 +179,16 @@ impl Broker {
             }
         }
     }
+}
+
+/// How long the next attempt may take: it doubles with each that failed, a fifth more or less by chance (KIP-601).
+fn setup_timeout(env: &Env, options: &Settings, failures: u32) -> Duration {
+    let (initial, max) = (options.connection_setup_timeout, options.connection_setup_timeout_max);
+    if failures == 0 || initial >= max {
+        return initial;
+    }
+    let percent = 80 + env.random_u64() % 41;
+    initial.saturating_mul(1 << failures.min(16)).min(max).mul_f64(percent as f64 / 100.0)
 }
 
 /// An open connection and what the broker behind it understands.
@@ -134,20 +204,6 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    async fn open(env: &Env, address: &str, options: &ClientOptions, limit: Duration) -> Result<Connection> {
-        let limit = limit.min(options.connection_setup_timeout);
-        let deadline = Deadline::after(env, limit);
-        let dial = ConnectOptions {
-            client_id: Str::from(options.client_id.as_str()),
-            connect_timeout: limit,
-            in_flight_max: IN_FLIGHT_MAX,
-            ..ConnectOptions::default()
-        };
-        let wire = ClientConnection::connect(env, address, &dial).await?;
-        let (versions, finalized) = negotiate(&wire, deadline.left(env).unwrap_or_default()).await?;
-        Ok(Connection { id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed), wire, versions, finalized })
-    }
-
     /// `host:port` of the broker.
     pub(crate) fn address(&self) -> &str {
         self.wire.address()
@@ -207,7 +263,14 @@ impl Connection {
         if matches!(error, ClientError::Timeout { .. }) {
             self.wire.close();
         }
-        Error::from(error).context(self.wire.address())
+        // These name the address themselves.
+        if matches!(error, ClientError::Authentication { .. }) {
+            return Error::from(error);
+        }
+        // A listener with SASL answers ApiVersions and hangs up at the first request proper.
+        let hint = matches!(error, ClientError::Disconnected(_)) && self.wire.answers() == 1;
+        let error = Error::from(error).context(self.wire.address());
+        if hint { error.hint("does this listener want SASL? see security.protocol") } else { error }
     }
 }
 
@@ -219,15 +282,21 @@ fn own_versions(api: ApiKey) -> (i16, i16) {
 /// Asks for the broker's versions, from the newest form of the question down to the oldest.
 async fn negotiate(
     wire: &ClientConnection,
+    meant: Option<(i32, Str)>,
     timeout: Duration,
 ) -> Result<(BTreeMap<i16, (i16, i16)>, BTreeMap<String, i16>)> {
-    let mut version = API_VERSIONS_FIRST;
+    let mut version = if meant.is_some() { API_VERSIONS_CHECKED } else { API_VERSIONS_FIRST };
     loop {
-        let request = ApiVersionsRequest {
+        let mut request = ApiVersionsRequest {
             client_software_name: Str::from_static("ottla"),
             client_software_version: Str::from_static(env!("CARGO_PKG_VERSION")),
             ..Default::default()
         };
+        // Below that version the fields cannot be said.
+        if let Some((node, cluster)) = meant.as_ref().filter(|_| version >= API_VERSIONS_CHECKED) {
+            request.node_id = *node;
+            request.cluster_id = Some(cluster.clone());
+        }
         let pending = wire.start(&request, version).await.map_err(|error| not_kafka(wire, error))?;
         let frame = pending.frame(timeout).await.map_err(|error| not_kafka(wire, error))?;
         let response = decode_versions(frame, version).map_err(|error| {
@@ -246,7 +315,10 @@ async fn negotiate(
                 let range = versions.get(&ApiKey::ApiVersions.code());
                 version = range.map_or(0, |&(_, highest)| highest.clamp(0, version - 1));
             }
-            code => return Err(Error::from_code(code, wire.address(), None)),
+            code => {
+                wire.close();
+                return Err(Error::from_code(code, wire.address(), None));
+            }
         }
     }
 }
@@ -268,6 +340,8 @@ fn not_kafka(wire: &ClientConnection, error: ClientError) -> Error {
     wire.close();
     let address = wire.address();
     let message = match &error {
+        // It names the address, and is not about what the port is.
+        ClientError::Authentication { .. } => return Error::from(error),
         ClientError::Timeout { after, .. } => format!(
             "{address} accepted the connection but did not answer within {} ms; is a Kafka listener on this port?",
             after.as_millis()

@@ -8,9 +8,9 @@ use crate::broker::{Broker, Connection, Purpose};
 use crate::consumer::{Consumer, ConsumerOptions};
 use crate::coordinator::Coordinators;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metadata::{Snapshot, TopicMetadata};
+use crate::metadata::{Leader, Snapshot, TopicMetadata};
 use crate::metrics::Metrics;
-use crate::options::ClientOptions;
+use crate::options::{ClientOptions, Settings};
 use crate::producer::{Producer, ProducerOptions};
 use crate::retry::{Backoff, Deadline};
 use ottla_env::Env;
@@ -32,7 +32,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     env: Env,
-    options: ClientOptions,
+    options: Settings,
     /// What is known; swapped whole by the task that holds `refreshing`.
     snapshot: RwLock<Arc<Snapshot>>,
     /// Held while metadata is fetched.
@@ -70,9 +70,9 @@ impl Client {
         let metrics = Metrics::new(&env, &options.metrics, "", &options.client_id, None);
         Ok(Client {
             inner: Arc::new(Inner {
+                options: Settings::new(&env, options, metrics.clone())?,
                 env,
                 metrics,
-                options,
                 snapshot: RwLock::default(),
                 refreshing: tokio::sync::Mutex::new(()),
                 topics: Mutex::default(),
@@ -130,7 +130,7 @@ impl Client {
         &self.inner.env
     }
 
-    pub(crate) fn options(&self) -> &ClientOptions {
+    pub(crate) fn options(&self) -> &Settings {
         &self.inner.options
     }
 
@@ -189,6 +189,8 @@ impl Client {
             let response: MetadataResponse = self.any(&request, deadline).await?;
             next = next.merge(&response, self.env().monotonic());
         }
+        *self.inner.options.cluster_id.write() = response.cluster_id.clone().map(|id| Str::from(&*id));
+        self.inner.options.bootstrapped.store(true, Ordering::Relaxed);
         self.update_brokers(&next);
         let next = Arc::new(next);
         *self.inner.snapshot.write() = next.clone();
@@ -201,7 +203,7 @@ impl Client {
         for (id, address) in &snapshot.brokers {
             // A bootstrap server that calls itself by the dialled address is the same broker: one connection serves.
             let known = || self.inner.bootstrap.iter().find(|broker| broker.address == *address).cloned();
-            brokers.entry(*id).or_insert_with(|| known().unwrap_or_else(|| Arc::new(Broker::new(address.clone()))));
+            brokers.entry(*id).or_insert_with(|| known().unwrap_or_else(|| Arc::new(Broker::at(*id, address.clone()))));
         }
     }
 
@@ -291,7 +293,7 @@ impl Client {
     }
 
     /// The connection for single questions to `broker`, and how long an answer may take.
-    async fn connected(&self, broker: &Broker, deadline: &Deadline) -> Result<(Arc<Connection>, Duration)> {
+    pub(crate) async fn connected(&self, broker: &Broker, deadline: &Deadline) -> Result<(Arc<Connection>, Duration)> {
         if self.inner.closed.load(Ordering::Relaxed) {
             return Err(Error::closed());
         }
@@ -322,7 +324,7 @@ impl Client {
         match brokers.get(&id) {
             Some(known) if known.address == address => known.clone(),
             _ => {
-                let broker = Arc::new(Broker::new(address.to_owned()));
+                let broker = Arc::new(Broker::at(id, address.to_owned()));
                 brokers.insert(id, broker.clone());
                 broker
             }
@@ -336,7 +338,7 @@ impl Client {
         }
         let gone = || Error::new(ErrorKind::Retriable, format!("broker {id} is not in the cluster"));
         let broker = self.broker(id).ok_or_else(gone)?;
-        broker.connection(self.env(), self.options(), purpose, self.options().connection_setup_timeout).await
+        broker.connection(self.env(), self.options(), purpose, self.options().connection_setup_timeout_max).await
     }
 
     /// The metadata of `topic`, waiting until it exists and can be described; `create` lets the broker create it.
@@ -386,6 +388,22 @@ impl Client {
                 topics.insert(Arc::from(topic), create);
             }
         }
+    }
+
+    /// Takes over leaders that a broker named when it refused as it leads no more (KIP-951), with the addresses that
+    /// came with them. Until the next refresh it is what [`Client::snapshot`] says; the version stays.
+    pub(crate) fn leaders_moved(&self, moves: &[(Arc<str>, i32, Leader)], endpoints: &[(i32, String)]) {
+        let next = {
+            let mut snapshot = self.inner.snapshot.write();
+            *snapshot = Arc::new(snapshot.moved(moves, endpoints));
+            snapshot.clone()
+        };
+        self.update_brokers(&next);
+    }
+
+    /// The topic's metadata is no longer fetched, until someone asks for it again.
+    pub(crate) fn forget_topic(&self, topic: &str) {
+        self.inner.topics.lock().remove(topic);
     }
 }
 

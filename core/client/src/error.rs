@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Timeout,
     /// The client was closed.
     Closed,
+    /// `Consumer::wakeup` was called.
+    Wakeup,
     /// Bytes from the broker or the log are not what they should be.
     Data,
     /// A bug in this client or in the broker.
@@ -74,6 +76,17 @@ impl Error {
         self
     }
 
+    /// The same error with what may be the matter put after its sentence.
+    pub(crate) fn hint(mut self, after: &str) -> Error {
+        self.message = format!("{}; {after}", self.message);
+        self
+    }
+
+    /// The same error for a caller who has to do something else about it.
+    pub(crate) fn with_kind(self, kind: ErrorKind) -> Error {
+        Error { kind, retriable: false, ..self }
+    }
+
     /// What the caller does next.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -106,7 +119,14 @@ impl std::error::Error for Error {}
 impl From<ClientError> for Error {
     fn from(error: ClientError) -> Error {
         let kind = match &error {
-            ClientError::Connect { .. } | ClientError::Disconnected(_) => ErrorKind::Retriable,
+            ClientError::Authentication { code, .. } => {
+                let error = Error::new(ErrorKind::Auth, error.to_string());
+                return Error { code: Some(*code), ..error };
+            }
+            ClientError::Security(_) => ErrorKind::Auth,
+            ClientError::Connect { .. } | ClientError::Resolve { .. } | ClientError::Disconnected(_) => {
+                ErrorKind::Retriable
+            }
             ClientError::Timeout { .. } => ErrorKind::Timeout,
             ClientError::Decode(_) => ErrorKind::Data,
             ClientError::Encode(_) => ErrorKind::Invalid,

@@ -16,6 +16,7 @@ mod metrics;
 mod options;
 mod producer;
 mod retry;
+mod security;
 
 pub use admin::{
     Admin, AlterOp, BrokerInfo, ClusterDescription, ConfigAlteration, ConfigEntry, ConfigResource, ConfigSource,
@@ -23,11 +24,19 @@ pub use admin::{
 };
 pub use client::Client;
 pub use consumer::assignor;
-pub use consumer::{Batch, Consumer, ConsumerOptions, Fetched, OffsetReset, Position, Record, Records};
+pub use consumer::{
+    Batch, BoxFuture, CloseOptions, Consumer, ConsumerInterceptor, ConsumerOptions, ConsumerRecord, ConsumerRecords,
+    Fetched, GroupMembership, GroupMetadata, GroupProtocol, IsolationLevel, OffsetAndMetadata, OffsetReset, Offsets,
+    Position, RebalanceListener, Record, Records, TimestampType,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use metrics::{Metric, MetricName, MetricValue, MetricsOptions, RecordingLevel};
 pub use options::ClientOptions;
 pub use ottla_config::{Configs, Scope};
 pub use ottla_env::Env;
 pub use ottla_model::{Compression, ErrorCode, TopicPartition, Uuid};
+pub use ottla_wire::{
+    OauthToken, OauthTokenFuture, OauthTokenProvider, SaslOptions, Secret, SecurityOptions, SecurityProtocol,
+    TlsOptions,
+};
 pub use producer::{Acks, Delivery, Producer, ProducerOptions, ProducerRecord, RecordMetadata};

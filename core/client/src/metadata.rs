@@ -63,6 +63,22 @@ impl Snapshot {
         next
     }
 
+    /// This snapshot with the later of its own and the given leaders.
+    pub(crate) fn moved(&self, moves: &[(Arc<str>, i32, Leader)], endpoints: &[(i32, String)]) -> Snapshot {
+        let mut next = self.clone();
+        next.brokers.extend(endpoints.iter().cloned());
+        for (topic, partition, leader) in moves {
+            let Some(topic) = next.topics.get_mut(topic) else { continue };
+            let slot = usize::try_from(*partition).ok().and_then(|at| Arc::make_mut(topic).partitions.get_mut(at));
+            // Only who can be dialled, and nothing older than what is known.
+            if let Some(slot) = slot.filter(|slot| slot.epoch < leader.epoch && next.brokers.contains_key(&leader.node))
+            {
+                *slot = *leader;
+            }
+        }
+        next
+    }
+
     /// The leader of a partition, if there is one.
     pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<Leader> {
         let partitions = &self.topics.get(topic)?.partitions;
@@ -123,6 +139,17 @@ mod tests {
         assert_eq!(second.leader("t", 1), None);
         assert_eq!(second.names.len(), 1);
         assert_eq!(second.version, 2);
+    }
+
+    #[test]
+    fn hints_move_leaders_forward_only() {
+        let first = Snapshot::default().merge(&response(1, 1), Duration::ZERO);
+        let to = |epoch| [(Arc::from("t"), 1, Leader { node: 7, epoch })];
+        let known = [(7, "h:7".to_owned())];
+        assert_eq!(first.moved(&to(5), &known).leader("t", 1), Some(Leader { node: 7, epoch: 5 }));
+        assert_eq!(first.moved(&to(-1), &known).leader("t", 1).map(|l| l.node), Some(1), "not later");
+        assert_eq!(first.moved(&to(5), &[]).leader("t", 1).map(|l| l.node), Some(1), "no address");
+        assert_eq!(first.moved(&to(5), &known).version, first.version);
     }
 
     #[test]

@@ -63,6 +63,8 @@ impl Default for ConnectOptions {
 
 /// Is told what passes over a connection, for metrics. Called on the connection's own tasks: it must not wait.
 pub trait Traffic: std::fmt::Debug + Send + Sync {
+    /// The connection was made; TLS has been spoken, SASL not yet.
+    fn opened(&self);
     /// A request of this many bytes was queued.
     fn sent(&self, bytes: usize);
     /// An answer of this many bytes came, so long after its request; `None` when no one waits for it any more.
@@ -148,6 +150,8 @@ struct Waiting {
     reason: OnceLock<String>,
     /// Whether that reason will be there again on the next connection: the broker refused this client.
     refused: AtomicBool,
+    /// Answers that came.
+    answers: AtomicU64,
     /// When something last passed, by the monotonic clock in milliseconds.
     active_ms: AtomicU64,
     /// Tells the writer that the connection broke; a stored permit, as only the writer waits.
@@ -247,6 +251,9 @@ impl ClientConnection {
         let (end, ended) = watch::channel(());
         let waiting = Arc::new(Waiting::default());
         waiting.active(env.monotonic());
+        if let Some(traffic) = &options.traffic {
+            traffic.opened();
+        }
         env.spawn("client writer", write_loop(write, frames, waiting.clone()));
         let reader = Reading {
             env: env.clone(),
@@ -311,6 +318,11 @@ impl ClientConnection {
     /// Whether the connection has ended; a request on it would fail with [`ClientError::Disconnected`].
     pub fn is_closed(&self) -> bool {
         self.inner.waiting.closed.load(Ordering::Relaxed)
+    }
+
+    /// How many answers have come, those of [`ClientConnection::authenticate`] included.
+    pub fn answers(&self) -> u64 {
+        self.inner.waiting.answers.load(Ordering::Relaxed)
     }
 
     /// Why the connection ended, once it has.
@@ -518,6 +530,7 @@ impl Reading {
     fn deliver(&self, id: i32, frame: Bytes) {
         let now = self.env.monotonic();
         self.waiting.active(now);
+        self.waiting.answers.fetch_add(1, Ordering::Relaxed);
         // An answer whose request has timed out meanwhile has no one waiting: it is dropped.
         let waiter = self.waiting.by_id.lock().remove(&id);
         if let Some(traffic) = &self.traffic {

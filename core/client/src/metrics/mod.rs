@@ -6,8 +6,10 @@
 
 #![allow(dead_code, reason = "producer and consumer take these up one by one")]
 
+mod network;
 mod sensor;
 
+pub(crate) use network::Network;
 pub(crate) use sensor::{Sensor, Stat};
 
 use ottla_config::Configs;
