@@ -2,6 +2,7 @@
 
 use crate::background;
 use crate::dispatch::Dispatcher;
+use crate::faults::Faults;
 use crate::node::{Endpoint, Node, NodeParts};
 use ottla_config::{BrokerConfig, Warning};
 use ottla_env::{Env, Task};
@@ -60,6 +61,38 @@ pub struct Broker {
     background: Vec<Task>,
     inproc: String,
     warnings: Vec<Warning>,
+    again: Again,
+}
+
+/// What it takes to start the same broker once more.
+#[derive(Debug)]
+struct Again {
+    env: Env,
+    config: BrokerConfig,
+    inproc_id: String,
+}
+
+/// A broker that runs no more and can be started again, with its data: also one in memory.
+#[derive(Debug)]
+pub struct StoppedBroker(Again);
+
+impl StoppedBroker {
+    /// Starts it under the same addresses, as a new process on the same directories would. Faults are not taken along.
+    ///
+    /// # Errors
+    /// See [`StartError`]; a port may have been taken by someone else meanwhile.
+    pub async fn restart(self) -> Result<Broker, StartError> {
+        let Again { env, config, inproc_id } = self.0;
+        loop {
+            match Broker::start_as(env.clone(), config.clone(), inproc_id.clone()).await {
+                // The last thread of the broker before is letting go of it.
+                Err(StartError::Directory(LogError::Locked { pid: Some(pid), .. })) if pid == std::process::id() => {
+                    tokio::task::yield_now().await;
+                }
+                started => return started,
+            }
+        }
+    }
 }
 
 impl Broker {
@@ -69,14 +102,24 @@ impl Broker {
     /// # Errors
     /// See [`StartError`]; nothing is left behind but, perhaps, empty directories.
     pub async fn start(env: Env, config: BrokerConfig) -> Result<Broker, StartError> {
-        let sockets = bind(&config)?;
         let inproc_id = env.random_uuid().to_string();
+        Broker::start_as(env, config, inproc_id).await
+    }
+
+    /// As [`Broker::start`], under a given in-process address.
+    async fn start_as(env: Env, mut config: BrokerConfig, inproc_id: String) -> Result<Broker, StartError> {
+        let sockets = bind(&config)?;
         let endpoints = endpoints(&config, &sockets, &inproc_id);
+        // A restart takes the ports that were drawn.
+        for (listener, (_, socket)) in config.listeners.iter_mut().zip(&sockets) {
+            listener.port = socket.local_addr().map_or(listener.port, |address| address.port());
+        }
+        let again = Again { env: env.clone(), config: config.clone(), inproc_id: inproc_id.clone() };
         let node = prepare(&env, config, endpoints).await?;
         let limits = limits(&node);
         node.groups.load(&node).await;
         let listener = Listener::new(env, Dispatcher::new(node.clone()), limits);
-        let inproc = InProcListener::bind(&inproc_id)
+        let inproc = InProcListener::bind_in(&env, &inproc_id)
             .map_err(|error| StartError::Listen { address: inproc_name(&inproc_id), reason: error.to_string() })?;
         listener.inproc(Arc::from(INPROC_LISTENER), inproc);
         for (name, socket) in sockets {
@@ -84,9 +127,10 @@ impl Broker {
                 .tcp(Arc::from(name.as_str()), socket)
                 .map_err(|error| StartError::Listen { address: name, reason: error.to_string() })?;
         }
+        node.faults.on_crash(listener.stopper());
         let background = background::start(&node);
         let warnings = node.stored_warnings();
-        Ok(Broker { warnings, node, listener, background, inproc: inproc_name(&inproc_id) })
+        Ok(Broker { warnings, node, listener, background, inproc: inproc_name(&inproc_id), again })
     }
 
     /// Where clients are told to connect, a row per TCP listener.
@@ -120,6 +164,11 @@ impl Broker {
     /// # Errors
     /// The disk refused; the next start then recovers as after a crash.
     pub async fn close(self) -> Result<(), LogError> {
+        self.close_node().await
+    }
+
+    async fn close_node(&self) -> Result<(), LogError> {
+        self.node.faults.close();
         self.listener.close().await;
         self.stop();
         let node = self.node.clone();
@@ -133,6 +182,44 @@ impl Broker {
 }
 
 impl Broker {
+    /// What is asked to go wrong.
+    pub fn faults(&self) -> Faults {
+        Faults::new(&self.node)
+    }
+
+    /// Ends the broker as a crash of its process would: connections end unanswered, nothing is flushed, written to its end
+    /// or marked as clean. Returns once nothing of it runs.
+    pub async fn crash(self) -> StoppedBroker {
+        self.node.faults.crash(&self.node);
+        self.listener.close().await;
+        for task in &self.background {
+            task.abort();
+        }
+        self.node.groups.close().await;
+        self.gone().await
+    }
+
+    /// As [`Broker::close`], for a broker that is to be started again.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub async fn stop_cleanly(self) -> Result<StoppedBroker, LogError> {
+        self.close_node().await?;
+        Ok(self.gone().await)
+    }
+
+    async fn gone(mut self) -> StoppedBroker {
+        let (env, config) = (self.again.env.clone(), self.again.config.clone());
+        let again = Again { env, config, inproc_id: std::mem::take(&mut self.again.inproc_id) };
+        let node = Arc::downgrade(&self.node);
+        drop(self);
+        // Work on the blocking pool goes on to its end.
+        while node.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+        StoppedBroker(again)
+    }
+
     fn stop(&self) {
         self.listener.stop();
         for task in &self.background {

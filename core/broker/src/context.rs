@@ -1,5 +1,6 @@
 //! What a handler may know about where a request came from.
 
+use crate::faults::InjectedError;
 use ottla_model::Str;
 use ottla_wire::Admission;
 use std::net::SocketAddr;
@@ -18,6 +19,8 @@ pub(crate) struct RequestContext {
     pub(crate) address: Option<SocketAddr>,
     /// The seat under `queued.max.requests` and `queued.max.request.bytes`.
     pub(crate) admission: Option<Admission>,
+    /// Errors that the handler is to answer for partitions; see `faults`.
+    pub(crate) injected: Vec<InjectedError>,
 }
 
 impl RequestContext {

@@ -6,6 +6,7 @@
 
 use crate::authorizer::Authorized;
 use crate::context::RequestContext;
+use crate::faults::{self, Filters, Injected, Refuse};
 use crate::handlers;
 use crate::node::Node;
 use bytes::Bytes;
@@ -21,6 +22,8 @@ pub(crate) enum Reply<T> {
     Nothing,
     /// The only way to tell an acks=0 producer that something is wrong.
     Close,
+    /// The connection stays open and says nothing any more; only faults do this.
+    Silence,
 }
 
 impl<T> From<T> for Reply<T> {
@@ -98,6 +101,7 @@ impl Call {
             listener: session.peer.listener.clone(),
             address: session.peer.address,
             admission: Some(admission),
+            injected: Vec::new(),
         };
         Ok(Call { api, correlation_id: header.correlation_id, size: frame.len(), context })
     }
@@ -107,6 +111,15 @@ impl Call {
         // What stands behind the body is ignored, as Apache Kafka does: librdkafka's Metadata v13 ends with three bytes more.
         R::decode(reader, version)
             .map_err(|error| format!("the body of {} v{version} cannot be read: {error}", api.name()))
+    }
+}
+
+fn answer<R: Message>(api: ApiKey, version: i16, correlation_id: i32, reply: Reply<R>) -> Result<Answer, String> {
+    match reply {
+        Reply::Send(response) => encode(api, version, correlation_id, &response),
+        Reply::Nothing => Ok(Answer::Nothing),
+        Reply::Close => Ok(Answer::Close),
+        Reply::Silence => Ok(Answer::Silence),
     }
 }
 
@@ -126,24 +139,38 @@ macro_rules! apis {
         /// The keys this broker serves, in the order of the table.
         pub(crate) const SERVED: &[ApiKey] = &[ApiKey::ApiVersions, $(ApiKey::$key,)*];
 
-        async fn route(node: &Arc<Node>, call: Call, mut reader: Reader) -> Result<Answer, String> {
+        /// What a fault can tell apart in the requests of an API; `None` where it is not served.
+        pub(crate) fn filters_of(api: ApiKey) -> Option<Filters> {
+            match api {
+                ApiKey::ApiVersions => Some(ottla_protocol::ApiVersionsRequest::FILTERS),
+                $(ApiKey::$key => Some(ottla_protocol::$request::FILTERS),)*
+                _ => None,
+            }
+        }
+
+        async fn route(node: &Arc<Node>, mut call: Call, mut reader: Reader) -> Result<Answer, String> {
             let (api, version, correlation_id) = (call.api, call.context.api_version, call.correlation_id);
             if api == ApiKey::ApiVersions {
-                return api_versions(node, call, &mut reader);
+                return api_versions(node, call, &mut reader).await;
             }
             let (lowest, highest) = api.versions();
             match api {
                 $(ApiKey::$key if (lowest..=highest).contains(&version) => {
-                    let request: ottla_protocol::$request = call.decode(&mut reader)?;
+                    let mut request: ottla_protocol::$request = call.decode(&mut reader)?;
                     // Record bytes stay alive through the request; nothing else of the frame is held.
                     drop(reader);
+                    let mut injected = match node.faults.is_armed() {
+                        false => Injected::nothing(),
+                        true => Box::pin(faults::inject(node, &mut call.context, &mut request)).await,
+                    };
                     let request = node.admit(api, call.size, call.context, request);
-                    // Boxed: the future of a connection is as large as its largest handler otherwise.
-                    match Box::pin(handlers::$module::handle(node, request)).await {
-                        Reply::Send(response) => encode(api, version, correlation_id, &response),
-                        Reply::Nothing => Ok(Answer::Nothing),
-                        Reply::Close => Ok(Answer::Close),
-                    }
+                    let reply = match injected.instead.take() {
+                        Some(reply) => reply,
+                        // Boxed: the future of a connection is as large as its largest handler otherwise.
+                        None => Box::pin(handlers::$module::handle(node, request)).await,
+                    };
+                    let reply = injected.finish::<ottla_protocol::$request>(&node.faults, reply);
+                    answer(api, version, correlation_id, reply)
                 })*
                 _ => Err(format!("{} v{version} is not served", api.name())),
             }
@@ -181,13 +208,18 @@ apis! {
 }
 
 /// ApiVersions alone is answered at versions that are not served: in a v0 body, naming the range (KIP-511).
-fn api_versions(node: &Arc<Node>, call: Call, reader: &mut Reader) -> Result<Answer, String> {
+async fn api_versions(node: &Arc<Node>, mut call: Call, reader: &mut Reader) -> Result<Answer, String> {
     let (api, version, correlation_id) = (call.api, call.context.api_version, call.correlation_id);
     let (lowest, highest) = api.versions();
     if !(lowest..=highest).contains(&version) {
         return encode(api, 0, correlation_id, &handlers::api_versions::unsupported());
     }
-    let request = call.decode(reader)?;
+    let mut request: ottla_protocol::ApiVersionsRequest = call.decode(reader)?;
+    let mut injected = match node.faults.is_armed() {
+        false => Injected::nothing(),
+        true => Box::pin(faults::inject(node, &mut call.context, &mut request)).await,
+    };
     let request: Authorized<_> = node.admit(api, call.size, call.context, request);
-    encode(api, version, correlation_id, &handlers::api_versions::handle(node, &request))
+    let reply = injected.instead.take().unwrap_or_else(|| handlers::api_versions::handle(node, &request).into());
+    answer(api, version, correlation_id, injected.finish::<ottla_protocol::ApiVersionsRequest>(&node.faults, reply))
 }

@@ -216,6 +216,15 @@ impl FetchSessions {
         Ok(FetchContext::Incremental(handle))
     }
 
+    /// What the session of a request that goes on with one is about.
+    pub(crate) fn partitions_of(&self, id: i32, epoch: i32) -> Vec<SessionKey> {
+        if epoch <= INITIAL_EPOCH {
+            return Vec::new();
+        }
+        let session = self.table.lock().get(&id).map(|slot| slot.session.clone());
+        session.map_or_else(Vec::new, |session| session.lock().partitions().map(|known| known.key.clone()).collect())
+    }
+
     fn make_room(&self, table: &mut HashMap<i32, Slot>, now: Duration) -> bool {
         if table.len() < self.slots {
             return true;

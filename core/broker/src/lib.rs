@@ -9,6 +9,7 @@ mod broker;
 mod context;
 mod coordinators;
 mod dispatch;
+pub mod faults;
 mod fetch_session;
 mod handlers;
 mod node;
@@ -19,5 +20,5 @@ mod quota;
 mod topics;
 mod watch;
 
-pub use broker::{Broker, StartError};
+pub use broker::{Broker, StartError, StoppedBroker};
 pub use node::Endpoint;

@@ -3,6 +3,7 @@
 use crate::authorizer::{Authorized, Authorizer};
 use crate::context::RequestContext;
 use crate::coordinators::Groups;
+use crate::faults;
 use crate::fetch_session::FetchSessions;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
@@ -68,6 +69,7 @@ pub(crate) struct Node {
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) groups: Groups,
     pub(crate) producer_ids: ProducerIds,
+    pub(crate) faults: Arc<faults::Table>,
     /// The listeners look here for each new connection.
     pub(crate) connection_limits: Arc<ConnectionLimits>,
     authorizer: Authorizer,
@@ -103,6 +105,7 @@ impl Node {
             logs,
             partitions: Partitions::default(),
             producer_ids: ProducerIds::default(),
+            faults: Arc::default(),
             connection_limits: Arc::new(ConnectionLimits { max: AtomicUsize::new(0), per_ip: AtomicUsize::new(0) }),
             authorizer: Authorizer,
             quotas: Quotas,

@@ -6,7 +6,7 @@
 use crate::node::Node;
 use crate::watch::{Waiter, Watch, Watchers};
 use bytes::Bytes;
-use ottla_log::{AppendError, AppendOrigin, Log, LogAppendInfo};
+use ottla_log::{AppendError, AppendOrigin, Log, LogAppendInfo, WriteFault};
 use ottla_model::{ErrorCode, Uuid};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -76,7 +76,17 @@ impl Partition {
             return Err(AppendError { code: ErrorCode::UnknownTopicOrPartition, message, record_errors: Vec::new() });
         }
         let size = records.len();
-        let info = self.log.append_as_leader(records, self.leader_epoch(), origin, node.env.now_ms())?;
+        let now_ms = node.env.now_ms();
+        if node.faults.is_armed()
+            && let Some(fault) = node.faults.on_append(&self.topic, self.id)
+        {
+            let failed = self.log.fail_append(records, self.leader_epoch(), origin, now_ms, fault);
+            if fault == WriteFault::Torn {
+                node.faults.crash(node);
+            }
+            return Err(failed);
+        }
+        let info = self.log.append_as_leader(records, self.leader_epoch(), origin, now_ms)?;
         if !info.duplicate {
             self.advance(size);
         }

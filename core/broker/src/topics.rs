@@ -254,6 +254,12 @@ impl Node {
 
     /// Appends records to the metadata log and returns the image with them.
     pub(crate) fn append_metadata(&self, records: Vec<MetadataRecord>) -> Result<Arc<MetadataImage>, Refusal> {
+        if self.faults.refuses_metadata() {
+            return Err((
+                ErrorCode::KafkaStorageError,
+                "the metadata log cannot be written: the disk is full".to_owned(),
+            ));
+        }
         self.metadata.append(records).map_err(|error| {
             tracing::error!(%error, "the metadata log cannot be written");
             (ErrorCode::KafkaStorageError, format!("the metadata log cannot be written: {error}"))

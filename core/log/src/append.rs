@@ -7,6 +7,7 @@ use ottla_model::ErrorCode;
 use ottla_model::record_batch::{self, HEADER_SIZE, TimestampType};
 
 use crate::error::{AppendError, LogError};
+use crate::fault::WriteFault;
 use crate::producer_append::{CompletedTxn, ProducerAppend};
 use crate::producer_state::BatchMetadata;
 use crate::transaction_index::AbortedTxn;
@@ -18,12 +19,21 @@ use crate::validate::{PendingBatch, prepare, split};
 pub enum AppendOrigin {
     /// A Produce request: everything is checked.
     Client,
+    /// A Produce request whose transaction is open here already. It must not begin one: its end may have come first, and
+    /// what would begin then would never end (KIP-890).
+    ClientInTransaction,
     /// A group or transaction coordinator: no sequence numbers; control batches are allowed.
     Coordinator,
     /// The leader of the metadata quorum: batches carry their offsets and epoch already.
     Raft,
     /// A follower, or recovery: the leader has checked it all.
     Replication,
+}
+
+impl AppendOrigin {
+    pub(crate) fn is_client(self) -> bool {
+        matches!(self, AppendOrigin::Client | AppendOrigin::ClientInTransaction)
+    }
 }
 
 /// What an append did.
@@ -67,12 +77,23 @@ impl Log {
         origin: AppendOrigin,
         now_ms: i64,
     ) -> Result<LogAppendInfo, AppendError> {
+        self.append_with(records, leader_epoch, origin, now_ms, None)
+    }
+
+    pub(crate) fn append_with(
+        &self,
+        records: Bytes,
+        leader_epoch: i32,
+        origin: AppendOrigin,
+        now_ms: i64,
+        fault: Option<WriteFault>,
+    ) -> Result<LogAppendInfo, AppendError> {
         let config = self.config();
         let batch_bytes_max = (origin != AppendOrigin::Raft).then_some(config.max_message_bytes);
         let mut pending = split(&records, origin, batch_bytes_max, leader_epoch)?;
         // The slices in `pending` shall be the only owners, so that a header can be changed in place.
         drop(records);
-        if origin == AppendOrigin::Client && pending.len() != 1 {
+        if origin.is_client() && pending.len() != 1 {
             let message =
                 format!("a produce request needs exactly one record batch per partition, not {}", pending.len());
             return Err(AppendError::new(ErrorCode::InvalidRecord, message));
@@ -97,7 +118,7 @@ impl Log {
         } else {
             check_given_offsets(&pending, writer.log_end_offset)?;
         }
-        self.append(&mut writer, pending, origin, assign_offsets, append_time, now_ms)
+        self.append(&mut writer, pending, origin, assign_offsets, (append_time, now_ms), fault)
     }
 
     /// Appends records as they came from the leader, with its offsets and epochs; gaps are allowed, going back is not. Several
@@ -106,7 +127,7 @@ impl Log {
         let pending = split(&records, AppendOrigin::Replication, None, -1)?;
         let mut writer = self.writer.lock();
         check_given_offsets(&pending, writer.log_end_offset)?;
-        self.append(&mut writer, pending, AppendOrigin::Replication, false, None, now_ms)
+        self.append(&mut writer, pending, AppendOrigin::Replication, false, (None, now_ms), None)
     }
 
     fn append(
@@ -115,8 +136,8 @@ impl Log {
         pending: Vec<PendingBatch>,
         origin: AppendOrigin,
         patch_headers: bool,
-        append_time: Option<i64>,
-        now_ms: i64,
+        (append_time, now_ms): (Option<i64>, i64),
+        fault: Option<WriteFault>,
     ) -> Result<LogAppendInfo, AppendError> {
         if writer.closed {
             return Err(AppendError::new(ErrorCode::KafkaStorageError, "the log is closed"));
@@ -161,7 +182,8 @@ impl Log {
         let buffers = batches.into_buffers(patch_headers);
         let segment = writer.active.clone();
         let position = segment
-            .append(&buffers, last_offset, largest, config.index_interval_bytes)
+            .append(&buffers, last_offset, largest, config.index_interval_bytes, fault)
+            .inspect_err(|_| writer.closed |= fault == Some(WriteFault::Torn))
             .map_err(|source| LogError::Io { doing: "append to", path: segment.path(), source })?;
 
         // From here on nothing fails: the batches are in the log.
@@ -241,7 +263,7 @@ fn check_producers(writer: &Writer, pending: &[PendingBatch], origin: AppendOrig
             continue;
         }
         let known = writer.producers.get(header.producer_id);
-        if origin == AppendOrigin::Client
+        if origin.is_client()
             && let Some(duplicate) = known.and_then(|entry| {
                 entry.find_duplicate(header.producer_epoch, header.base_sequence, header.last_sequence())
             })

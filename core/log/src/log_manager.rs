@@ -410,6 +410,11 @@ impl LogManager {
         Ok(())
     }
 
+    /// Ends all logs as a crash would; see [`Log::abandon`].
+    pub fn abandon(&self) {
+        self.logs().iter().for_each(|log| log.abandon());
+    }
+
     /// Closes all logs in parallel, writes the checkpoints, and marks each directory as closed in order, unless one of its
     /// logs could not be closed. `broker_epoch` goes into the marker (KIP-966). Later appends are refused.
     pub async fn close(&self, broker_epoch: Option<i64>) -> Result<(), LogError> {

@@ -14,6 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::config::LogConfig;
 use crate::error::{IoContext, LogError};
+use crate::fault::WriteFault;
 use crate::lazy_file::{LazyFile, LogDir};
 use crate::names::LOG;
 use crate::segment_index::{AbsentIndexes, SegmentIndex};
@@ -157,11 +158,19 @@ impl Segment {
         last_offset: i64,
         largest: (i64, i64),
         interval: u32,
+        fault: Option<WriteFault>,
     ) -> io::Result<u64> {
         let position = self.size()?;
         let added: usize = buffers.iter().map(Bytes::len).sum();
         let file = self.log.get()?;
-        if let Err(error) = file.write_at(position, buffers) {
+        let written = match fault {
+            None => file.write_at(position, buffers),
+            Some(fault) => Err(fault.write(&file, position, buffers)),
+        };
+        if let Err(error) = written {
+            if fault == Some(WriteFault::Torn) {
+                return Err(error);
+            }
             // What was written in part lies behind the published size. If it cannot be cut off now, the next append
             // overwrites it, a close cuts it off, and recovery would find it damaged.
             let _ = file.set_len(position);

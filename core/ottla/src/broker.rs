@@ -123,8 +123,8 @@ fn log_warning(warning: &Warning) {
 /// Dropping it without [`close`](Broker::close) ends it as a crash would: a directory is recovered at the next start.
 #[derive(Debug)]
 pub struct Broker {
-    inner: ottla_broker::Broker,
-    warnings: Vec<Warning>,
+    pub(crate) inner: ottla_broker::Broker,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 impl Broker {

@@ -14,6 +14,7 @@
 //! Kafka's own format. Many brokers can run in one process.
 
 mod broker;
+pub mod faults;
 
 pub use broker::{Broker, BrokerBuilder, Error};
 pub use ottla_broker::Endpoint;

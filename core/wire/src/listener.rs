@@ -174,6 +174,16 @@ impl<S: Service> Listener<S> {
         self.shared.stop.closed().await;
     }
 
+    /// What does as [`Listener::stop`] for as long as there are listeners or connections.
+    pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.shared);
+        move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.stop.send_replace(true);
+            }
+        }
+    }
+
     /// As [`Listener::close`] without waiting for the connections to be gone.
     pub fn stop(&self) {
         self.shared.stop.send_replace(true);

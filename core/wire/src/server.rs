@@ -31,6 +31,8 @@ pub enum Answer {
     Nothing,
     /// Close the connection: the request could not be understood.
     Close,
+    /// Say nothing any more, and leave it to the peer to close. What it still sends is read and thrown away.
+    Silence,
 }
 
 /// Answers the requests of all connections of a broker.
@@ -82,6 +84,12 @@ pub(crate) async fn serve<S: Service>(shared: Arc<Shared<S>>, mut stream: Stream
             }
             Answer::Nothing => {}
             Answer::Close => return None,
+            Answer::Silence => {
+                while let Ok(Ok(_)) = shared.env.timeout(limits.idle, stream.read_frame(limits.request_size_max)).await
+                {
+                }
+                return None;
+            }
         }
     }
 }

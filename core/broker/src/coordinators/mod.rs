@@ -81,7 +81,7 @@ impl Groups {
         let old = self.shards.read().clone();
         let mut shards = Vec::new();
         for partition in node.partitions.of_topic(OFFSETS_TOPIC) {
-            let known = old.get(shards.len()).filter(|shard| shard.is_of(&partition) && shard.is_loaded());
+            let known = old.get(shards.len()).filter(|shard| shard.is_of(&partition) && !shard.has_failed());
             let shard = match known {
                 Some(shard) => shard.clone(),
                 None => {
@@ -115,6 +115,9 @@ impl Groups {
             tracing::warn!(error = error.name(), "{OFFSETS_TOPIC} cannot be created: {reason}");
             return Err(ErrorCode::CoordinatorNotAvailable);
         }
+        if let Ok(shard) = self.shard(group_id) {
+            shard.come_back();
+        }
         self.load(node).await;
         match self.shard(group_id).is_ok_and(|shard| shard.is_loaded()) {
             true => Ok(()),
@@ -135,6 +138,24 @@ impl Groups {
     ) -> Result<Reply, ErrorCode> {
         let reply = self.shard(group_id)?.submit(node, event)?;
         reply.await.map_err(|_| ErrorCode::NotCoordinator)
+    }
+
+    /// Tells the shard of `group_id` of something that nobody waits for.
+    ///
+    /// # Errors
+    /// NOT_COORDINATOR.
+    pub(crate) fn tell(&self, node: &Node, group_id: &str, event: Event) -> Result<(), ErrorCode> {
+        self.shard(group_id)?.notify(node, event);
+        Ok(())
+    }
+
+    /// Ends the shard of `group_id` until somebody looks for the coordinator.
+    ///
+    /// # Errors
+    /// NOT_COORDINATOR.
+    pub(crate) fn move_away(&self, group_id: &str) -> Result<(), ErrorCode> {
+        self.shard(group_id)?.move_away();
+        Ok(())
     }
 
     /// Looks at the shard of `group_id`.
@@ -209,7 +230,7 @@ impl Groups {
     async fn serve(&self, node: &Arc<Node>) -> Duration {
         self.sleeps_until_ms.store(i64::MAX, Ordering::SeqCst);
         let shards = self.shards.read().clone();
-        if shards.iter().any(|shard| !shard.is_loaded()) {
+        if shards.iter().any(|shard| shard.has_failed()) {
             self.load_shards(node).await;
         }
         let now = self.now();
@@ -223,9 +244,9 @@ impl Groups {
             Some(next_ms) => Duration::from_millis(u64::try_from(next_ms - now.steady_ms).unwrap_or(0)),
             None => TIMER_ROUND_MAX,
         };
-        match shards.iter().all(|shard| shard.is_loaded()) {
-            true => wait.min(TIMER_ROUND_MAX),
-            false => wait.min(RELOAD_AFTER),
+        match shards.iter().any(|shard| shard.has_failed()) {
+            false => wait.min(TIMER_ROUND_MAX),
+            true => wait.min(RELOAD_AFTER),
         }
     }
 }

@@ -29,6 +29,8 @@ struct State {
     /// `None` before and after the shard's life: not loaded, or failed.
     machine: Option<GroupShard>,
     is_started: bool,
+    /// Somebody has to look for the coordinator before it is loaded again.
+    is_away: bool,
     waiting: HashMap<Ticket, oneshot::Sender<Reply>>,
     next_ticket: u64,
 }
@@ -44,7 +46,7 @@ impl Shard {
                 None
             }
         };
-        let state = State { machine, is_started: false, waiting: HashMap::new(), next_ticket: 0 };
+        let state = State { machine, is_started: false, is_away: false, waiting: HashMap::new(), next_ticket: 0 };
         Shard { partition, state: Mutex::new(state) }
     }
 
@@ -107,6 +109,23 @@ impl Shard {
 
     pub(crate) fn read<T>(&self, look: impl FnOnce(&GroupShard) -> T) -> Result<T, ErrorCode> {
         self.state.lock().machine.as_ref().map(look).ok_or(ErrorCode::NotCoordinator)
+    }
+
+    /// Ends the shard as if its partition had gone to another broker; it is loaded again when somebody looks for it.
+    pub(crate) fn move_away(&self) {
+        self.state.lock().is_away = true;
+        self.unload();
+    }
+
+    /// Somebody looks for the coordinator.
+    pub(crate) fn come_back(&self) {
+        self.state.lock().is_away = false;
+    }
+
+    /// Whether it has failed and is to be loaded again.
+    pub(crate) fn has_failed(&self) -> bool {
+        let state = self.state.lock();
+        state.machine.is_none() && !state.is_away
     }
 
     pub(crate) fn unload(&self) {

@@ -8,6 +8,7 @@
 
 use crate::authorizer::Authorized;
 use crate::dispatch::Reply;
+use crate::faults::InjectedError;
 use crate::fetch_session::{FetchContext, SessionKey};
 use crate::node::Node;
 use crate::partition::Partition;
@@ -48,6 +49,7 @@ pub(crate) async fn handle(node: &Arc<Node>, mut request: Authorized<FetchReques
         min_bytes: size(request.min_bytes).min(max_bytes),
         read_committed: request.isolation_level == READ_COMMITTED,
         wanted,
+        injected: request.context().injected.clone(),
     };
     let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     request.begin_waiting();
@@ -64,6 +66,8 @@ struct Fetch {
     min_bytes: usize,
     read_committed: bool,
     wanted: Vec<(SessionKey, FetchPartition)>,
+    /// Errors to answer as if the read had given them.
+    injected: Vec<InjectedError>,
 }
 
 /// What one evaluation gave.
@@ -123,7 +127,8 @@ impl Fetch {
             let (data, is_last) = match self.find(node, key) {
                 // Null where a read failed, empty where there is nothing to read from: as Kafka has it.
                 Ok(found) => self
-                    .read_partition(&found, fetch, limit, whole_first)
+                    .injected_error(key)
+                    .map_or_else(|| self.read_partition(&found, fetch, limit, whole_first), Err)
                     .unwrap_or_else(|error| (PartitionData { aborted_transactions: None, ..failed(error) }, true)),
                 Err(error) => {
                     evaluation.urgent = true;
@@ -137,6 +142,13 @@ impl Fetch {
         }
         evaluation.answers.extend(unknown);
         evaluation
+    }
+
+    fn injected_error(&self, key: &SessionKey) -> Option<ErrorCode> {
+        let is_it = |it: &&InjectedError| {
+            it.partition == key.partition && it.topic_id == key.topic_id && *it.topic == *key.topic
+        };
+        self.injected.iter().find(is_it).map(|it| it.code)
     }
 
     /// What the partition answers, and whether nothing lies behind it. A read stays within one segment, so what it brings

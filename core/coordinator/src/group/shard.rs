@@ -134,6 +134,10 @@ impl GroupShard {
                 let reply = self.commit_offsets(now, &mut step, api_version, &request);
                 step.replies.push((ticket, Reply::OffsetCommit(reply)));
             }
+            Event::TxnOffsetCommit { ticket, request } => {
+                let reply = self.commit_offsets_of_transaction(now, &mut step, &request);
+                step.replies.push((ticket, Reply::TxnOffsetCommit(reply)));
+            }
             Event::OffsetDelete { ticket, request } => {
                 let reply = self.delete_offsets(&mut step, &request);
                 step.replies.push((ticket, Reply::OffsetDelete(reply)));
@@ -142,10 +146,22 @@ impl GroupShard {
                 let reply = self.delete_groups(&mut step, groups);
                 step.replies.push((ticket, Reply::DeleteGroups(reply)));
             }
+            Event::Rebalance(group_id) => {
+                if let (Some(group), mut cx) = self.group_cx(now, &mut step, &group_id)
+                    && matches!(group.state, GroupState::Stable | GroupState::CompletingRebalance)
+                {
+                    group.prepare_rebalance(&mut cx, "asked for from outside the group");
+                }
+            }
             Event::TopicDeleted(topic) => self.topic_deleted(&mut step, &topic),
             Event::Tick => self.tick(now, &mut step),
         }
         step
+    }
+
+    /// Whether the group exists and has members.
+    pub fn has_members(&self, group_id: &str) -> bool {
+        self.groups.get(group_id).is_some_and(|group| !group.members.is_empty())
     }
 
     /// When the next [`Event::Tick`] is due, on the steady clock; it may get earlier with every step.

@@ -8,6 +8,7 @@ mod client_admin_more;
 mod client_admin_offsets;
 mod client_consumer;
 mod client_errors;
+mod client_group;
 mod client_lossy;
 mod client_producer;
 mod embedded;
