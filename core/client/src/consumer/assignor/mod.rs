@@ -277,3 +277,72 @@ pub fn validate_cooperative(members: &[Member], assignments: &BTreeMap<String, A
     );
     Err(Error::new(ErrorKind::Internal, message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strategy(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| name.to_string()).collect()
+    }
+
+    #[derive(Debug)]
+    struct Given(&'static str, &'static [RebalanceProtocol]);
+
+    impl Assignor for Given {
+        fn name(&self) -> &str {
+            self.0
+        }
+
+        fn supported_protocols(&self) -> &[RebalanceProtocol] {
+            self.1
+        }
+
+        fn assign(&self, _: &ClusterTopics, _: &[Member]) -> Result<BTreeMap<String, Assignment>> {
+            Ok(BTreeMap::new())
+        }
+    }
+
+    #[test]
+    fn a_strategy_names_kafkas_assignors_by_name_or_class_and_given_ones_by_name() {
+        let class = "org.apache.kafka.clients.consumer.CooperativeStickyAssignor";
+        let custom: Arc<dyn Assignor> = Arc::new(Given("mine", &[RebalanceProtocol::Eager]));
+        let assignors = from_config(&strategy(&["range", class, "mine"]), std::slice::from_ref(&custom)).unwrap();
+        let names: Vec<_> = assignors.iter().map(|assignor| assignor.name()).collect();
+        assert_eq!(names, ["range", "cooperative-sticky", "mine"]);
+        for wrong in [&["theirs"][..], &["sticky", "sticky"], &[class, "cooperative-sticky"], &[]] {
+            let error = from_config(&strategy(wrong), &[]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{wrong:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_protocol_is_the_most_advanced_that_all_support() {
+        let of = |names: &[&str]| rebalance_protocol(&from_config(&strategy(names), &[]).unwrap()).unwrap();
+        assert_eq!(of(&["range", "cooperative-sticky"]), RebalanceProtocol::Eager);
+        assert_eq!(of(&["cooperative-sticky"]), RebalanceProtocol::Cooperative);
+        let only: Arc<dyn Assignor> = Arc::new(Given("mine", &[RebalanceProtocol::Cooperative]));
+        assert!(rebalance_protocol(&[builtin("range").unwrap(), only]).is_err());
+    }
+
+    #[test]
+    fn an_owned_partition_may_not_go_to_another_at_once() {
+        let owns = |id: &str, owned_partitions: &[TopicPartition]| Member {
+            id: id.into(),
+            subscription: Subscription { owned_partitions: owned_partitions.to_vec(), ..Subscription::default() },
+            ..Member::default()
+        };
+        let (p0, p1) = (TopicPartition::new("flights", 0), TopicPartition::new("flights", 1));
+        let members = [owns("a", &[p0.clone(), p1.clone()]), owns("b", &[])];
+        let given = |a: &[&TopicPartition], b: &[&TopicPartition]| {
+            let assignment = |partitions: &[&TopicPartition]| Assignment {
+                partitions: partitions.iter().map(|partition| (*partition).clone()).collect(),
+                user_data: None,
+            };
+            validate_cooperative(&members, &[("a".into(), assignment(a)), ("b".into(), assignment(b))].into())
+        };
+        given(&[&p0], &[]).unwrap();
+        let error = given(&[&p0], &[&p1]).unwrap_err();
+        assert!(error.message().contains("flights-1") && !error.message().contains("flights-0"), "{error}");
+    }
+}

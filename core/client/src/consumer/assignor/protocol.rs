@@ -136,3 +136,68 @@ fn decode<M: Message>(bytes: &Bytes) -> Result<M> {
     let version = reader.i16().map_err(|error| failed(error.to_string()))?;
     M::decode(&mut reader, usable::<M>(version)?).map_err(|error| failed(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subscription() -> Subscription {
+        Subscription {
+            topics: vec!["b".into(), "a".into()],
+            user_data: Some(Bytes::from_static(b"data")),
+            owned_partitions: vec![
+                TopicPartition::new("b", 1),
+                TopicPartition::new("a", 0),
+                TopicPartition::new("b", 0),
+            ],
+            generation_id: Some(5),
+            rack_id: Some("rack".into()),
+        }
+    }
+
+    #[test]
+    fn each_version_says_what_it_can() {
+        let full = subscription();
+        let sorted = Subscription {
+            topics: vec!["a".into(), "b".into()],
+            owned_partitions: vec![
+                TopicPartition::new("a", 0),
+                TopicPartition::new("b", 0),
+                TopicPartition::new("b", 1),
+            ],
+            ..full.clone()
+        };
+        for version in 0..=SUBSCRIPTION_VERSION {
+            let expected = Subscription {
+                owned_partitions: if version >= 1 { sorted.owned_partitions.clone() } else { Vec::new() },
+                generation_id: full.generation_id.filter(|_| version >= 2),
+                rack_id: full.rack_id.clone().filter(|_| version >= 3),
+                ..sorted.clone()
+            };
+            let bytes = encode_subscription(&full, version).unwrap();
+            assert_eq!(decode_subscription(&bytes).unwrap(), expected, "version {version}");
+            for cut in 0..bytes.len() {
+                let error = decode_subscription(&bytes.slice(..cut)).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Data);
+            }
+        }
+    }
+
+    #[test]
+    fn newer_versions_are_read_and_negative_ones_refused() {
+        let bytes = encode_subscription(&subscription(), SUBSCRIPTION_VERSION).unwrap();
+        let newer = |bytes: &Bytes| Bytes::from([&[0, 42], &bytes[2..], b"more"].concat());
+        assert_eq!(decode_subscription(&newer(&bytes)).unwrap(), decode_subscription(&bytes).unwrap());
+        assert_eq!(encode_subscription(&subscription(), 42).unwrap(), bytes);
+        assert!(encode_subscription(&subscription(), -1).is_err());
+        assert!(decode_subscription(&Bytes::from([&[0xff, 0xff], &bytes[2..]].concat())).is_err());
+
+        let assignment = Assignment { partitions: subscription().owned_partitions, user_data: None };
+        let bytes = encode_assignment(&assignment, ASSIGNMENT_VERSION).unwrap();
+        let grouped = decode_assignment(&bytes).unwrap();
+        let expected = [TopicPartition::new("b", 1), TopicPartition::new("b", 0), TopicPartition::new("a", 0)];
+        assert_eq!(grouped.partitions, expected);
+        assert_eq!(decode_assignment(&newer(&bytes)).unwrap(), grouped);
+        assert!(decode_assignment(&Bytes::new()).is_err());
+    }
+}
