@@ -12,6 +12,7 @@ mod cluster;
 mod configs;
 mod consumer_groups;
 mod describe_topics;
+mod explain;
 mod features;
 mod group_offsets;
 mod groups;
@@ -35,6 +36,7 @@ pub use configs::{
 };
 pub use consumer_groups::{ConsumerGroupDescription, MemberDescription, MemberToRemove};
 pub use describe_topics::{DescribeTopicsOptions, PartitionDescription, TopicDescription};
+pub use explain::{Cause, Certainty, ExplainOptions, Explanation, Finding, TimelineEntry};
 pub use features::{FeatureMetadata, FeatureRange, FeatureUpdate, UpgradeType};
 pub use group_offsets::{GroupOffsets, OffsetAndMetadata};
 pub use groups::{ClassicGroupDescription, GroupListing, GroupListings, GroupState, GroupType, ListGroupsOptions};
