@@ -119,7 +119,7 @@ impl Broker {
         let limits = limits(&node);
         node.groups.load(&node).await;
         let listener = Listener::new(env, Dispatcher::new(node.clone()), limits);
-        let inproc = InProcListener::bind_in(&env, &inproc_id)
+        let inproc = InProcListener::bind_in(&node.env, &inproc_id)
             .map_err(|error| StartError::Listen { address: inproc_name(&inproc_id), reason: error.to_string() })?;
         listener.inproc(Arc::from(INPROC_LISTENER), inproc);
         for (name, socket) in sockets {
@@ -146,6 +146,11 @@ impl Broker {
     /// The cluster's id.
     pub fn cluster_id(&self) -> &str {
         self.node.cluster_id()
+    }
+
+    /// The environment that it runs in.
+    pub fn env(&self) -> &Env {
+        &self.node.env
     }
 
     /// What is stored for topics and brokers and has no effect here, as of the start.

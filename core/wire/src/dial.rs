@@ -21,7 +21,7 @@ const ADDRESSES_MAX: usize = 16;
 pub(crate) async fn dial(env: &Env, address: &str, options: &ConnectOptions) -> Result<Stream, ClientError> {
     let refused = |reason: String| ClientError::Connect { address: address.to_owned(), reason };
     if inproc::is_inproc(address) {
-        let connecting = env.timeout(options.connect_timeout, inproc::connect(address)).await;
+        let connecting = env.timeout(options.connect_timeout, inproc::connect(env.world(), address)).await;
         return match connecting {
             Ok(connected) => connected.map_err(|error| refused(error.to_string())),
             Err(_) => Err(refused(format!("no answer within {} ms", options.connect_timeout.as_millis()))),

@@ -83,13 +83,8 @@ impl Drop for InProcListener {
     }
 }
 
-/// Connects to the in-process broker called `address`.
-pub(crate) async fn connect(address: &str) -> io::Result<Stream> {
-    connect_in(0, address).await
-}
-
-/// As `connect`, in the world that the client is in.
-pub(crate) async fn connect_in(world: u64, address: &str) -> io::Result<Stream> {
+/// Connects to the in-process broker called `address`, in the [world](Env::world) that the client is in.
+pub(crate) async fn connect(world: u64, address: &str) -> io::Result<Stream> {
     let refused =
         || io::Error::new(io::ErrorKind::ConnectionRefused, format!("no broker in this process is called {address}"));
     let acceptor = DIRECTORY.lock().get(&(world, address.to_owned())).cloned().ok_or_else(refused)?;
