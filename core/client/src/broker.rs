@@ -147,7 +147,14 @@ impl Broker {
         };
         let meant = self.node.filter(|_| options.cluster_check).zip(options.cluster_id.read().clone());
         let left = || deadline.left(env).unwrap_or_default();
-        let (versions, finalized) = negotiate(&wire, meant, left()).await?;
+        let (versions, finalized) = negotiate(&wire, meant, left()).await.map_err(|error| {
+            if error.code() != Some(ErrorCode::RebootstrapRequired) {
+                return error;
+            }
+            // The next refresh goes back to the bootstrap servers; after it the call may succeed.
+            options.stale.store(true, Ordering::Relaxed);
+            if options.rebootstrap { error.retriable() } else { error }
+        })?;
         if options.security.has_sasl() {
             let highest = versions.get(&ApiKey::SaslAuthenticate.code()).map_or(1, |(_, highest)| *highest);
             let spoken = wire.authenticate(highest.min(SASL_AUTHENTICATE), left()).await;

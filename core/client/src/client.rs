@@ -1,7 +1,9 @@
 //! The client that owns the metadata and the brokers' connections; producer, consumer and admin are views of it.
 //!
-//! Metadata is fetched when someone needs it: when a topic is first used, when an answer said that it is stale, and
-//! when it is older than `metadata.max.age.ms` at the time of use. One fetch serves everyone who waits for it.
+//! Metadata is fetched when someone needs it: when a topic is first used, and when an answer said that it is stale; and by
+//! `upkeep` when it is older than `metadata.max.age.ms`. One fetch serves everyone who waits for it.
+
+mod upkeep;
 
 use crate::admin::Admin;
 use crate::broker::{Broker, Connection, Purpose};
@@ -13,14 +15,14 @@ use crate::metrics::Metrics;
 use crate::options::{ClientOptions, Settings};
 use crate::producer::{Producer, ProducerOptions};
 use crate::retry::{Backoff, Deadline};
-use ottla_env::Env;
+use ottla_env::{Env, Task};
 use ottla_model::{ErrorCode, Str};
 use ottla_protocol::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use ottla_protocol::metadata_response::MetadataResponse;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A client of one cluster; clones share its connections.
@@ -47,7 +49,19 @@ struct Inner {
     coordinators: Coordinators,
     /// What the connections count, for the registries of producer, consumer and admin.
     metrics: Metrics,
+    /// Refreshes metadata by age.
+    upkeep: OnceLock<Task>,
+    /// When metadata could first not be fetched since it last could, by the monotonic clock.
+    failing_since: Mutex<Option<Duration>>,
     closed: AtomicBool,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(task) = self.upkeep.get() {
+            task.abort();
+        }
+    }
 }
 
 impl Client {
@@ -79,6 +93,8 @@ impl Client {
                 brokers: Mutex::default(),
                 bootstrap,
                 coordinators: Coordinators::default(),
+                upkeep: OnceLock::new(),
+                failing_since: Mutex::default(),
                 closed: AtomicBool::new(false),
             }),
         })
@@ -164,7 +180,8 @@ impl Client {
             // What an attempt that was cut short by the deadline says is less than what the one before it said.
             let cut_short = deadline.left(self.env()).is_none();
             let error = earlier.take().filter(|_| cut_short).unwrap_or(error);
-            let worth_it = error.is_retriable() && !self.inner.closed.load(Ordering::Relaxed);
+            let again = self.metadata_failed(&error);
+            let worth_it = (again || error.is_retriable()) && !self.inner.closed.load(Ordering::Relaxed);
             if !worth_it || !backoff.pause(self.env(), deadline).await {
                 return Err(error);
             }
@@ -177,6 +194,9 @@ impl Client {
             self.inner.topics.lock().iter().map(|(name, create)| (name.clone(), *create)).collect();
         let request = metadata_request(topics.iter().map(|(name, _)| name), false);
         let response: MetadataResponse = self.any(&request, deadline).await?;
+        if response.error_code != 0 {
+            return Err(Error::from_code(ErrorCode::from_code(response.error_code), "the cluster's metadata", None));
+        }
         let mut next = current.merge(&response, self.env().monotonic());
         // Asked for without creation first: the flag is for the whole request, the permission is not.
         let missing = |name: &Arc<str>| {
@@ -190,10 +210,10 @@ impl Client {
             next = next.merge(&response, self.env().monotonic());
         }
         *self.inner.options.cluster_id.write() = response.cluster_id.clone().map(|id| Str::from(&*id));
-        self.inner.options.bootstrapped.store(true, Ordering::Relaxed);
         self.update_brokers(&next);
         let next = Arc::new(next);
         *self.inner.snapshot.write() = next.clone();
+        self.metadata_fetched();
         Ok(next)
     }
 
@@ -213,15 +233,14 @@ impl Client {
         request: &R,
         deadline: &Deadline,
     ) -> Result<R::Response> {
-        let candidates = self.candidates();
-        let mut last = None;
-        for broker in candidates {
+        let mut worst = None;
+        for broker in self.candidates() {
             match self.on(&broker, request, deadline).await {
                 Ok(response) => return Ok(response),
-                Err(error) => last = Some(error),
+                Err(error) => worst = Some(weightier(worst, error)),
             }
         }
-        Err(last.unwrap_or_else(Error::closed))
+        Err(worst.unwrap_or_else(Error::closed))
     }
 
     /// As [`Client::any`], with a request made for the version that the broker at hand takes.
@@ -230,14 +249,14 @@ impl Client {
         request: impl Fn(i16) -> Result<R>,
         deadline: &Deadline,
     ) -> Result<R::Response> {
-        let mut last = None;
+        let mut worst = None;
         for broker in self.candidates() {
             match self.on_with(&broker, &request, deadline).await {
                 Ok(response) => return Ok(response),
-                Err(error) => last = Some(error),
+                Err(error) => worst = Some(weightier(worst, error)),
             }
         }
-        Err(last.unwrap_or_else(Error::closed))
+        Err(worst.unwrap_or_else(Error::closed))
     }
 
     /// The brokers in the order in which to ask them for what anyone answers.
@@ -248,7 +267,9 @@ impl Client {
             let first = self.env().random_u64() as usize % candidates.len();
             candidates.rotate_left(first);
         }
-        for broker in &self.inner.bootstrap {
+        // Without a way back (`metadata.recovery.strategy` none) they serve once, at the start.
+        let bootstrap = if candidates.is_empty() || self.options().rebootstrap { &*self.inner.bootstrap } else { &[] };
+        for broker in bootstrap {
             if !candidates.iter().any(|known| known.address == broker.address) {
                 candidates.push(broker.clone());
             }
@@ -404,6 +425,19 @@ impl Client {
     /// The topic's metadata is no longer fetched, until someone asks for it again.
     pub(crate) fn forget_topic(&self, topic: &str) {
         self.inner.topics.lock().remove(topic);
+    }
+}
+
+/// Of what two brokers said, what counts: refused credentials before what may pass, and that before the rest.
+fn weightier(known: Option<Error>, error: Error) -> Error {
+    let weight = |error: &Error| match error.kind() {
+        ErrorKind::Auth => 2,
+        _ if error.is_retriable() => 1,
+        _ => 0,
+    };
+    match known {
+        Some(known) if weight(&known) > weight(&error) => known,
+        _ => error,
     }
 }
 

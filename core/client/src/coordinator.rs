@@ -81,6 +81,11 @@ impl Client {
         self.coordinators().known.lock().remove(of);
     }
 
+    /// As [`Client::forget_coordinator`] for all.
+    pub(crate) fn forget_coordinators(&self) {
+        self.coordinators().known.lock().clear();
+    }
+
     async fn find_coordinator(&self, of: &Coordinator, deadline: &Deadline) -> Result<(i32, String)> {
         let (key_type, key) = of.wire();
         let request = |version: i16| {

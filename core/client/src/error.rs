@@ -43,7 +43,8 @@ pub struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+    /// An error of this kind, for an assignor, a listener or a test of one's own. Retriable where the kind says so.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         let retriable = matches!(kind, ErrorKind::Retriable | ErrorKind::Timeout);
         Error { kind, code: None, retriable, message: message.into() }
     }
@@ -61,8 +62,8 @@ impl Error {
         Error::new(ErrorKind::Closed, "the client is closed")
     }
 
-    /// A broker's error about `what` ("topic flights", "partition flights-3").
-    pub(crate) fn from_code(code: ErrorCode, what: &str, broker_message: Option<&str>) -> Error {
+    /// A broker's error about `what` ("topic flights", "partition flights-3"), with the broker's own sentence if it sent one.
+    pub fn from_code(code: ErrorCode, what: &str, broker_message: Option<&str>) -> Error {
         // Java's messages end with a full stop, which would stand in the middle of the sentence here.
         let text = broker_message.map(|text| text.trim().trim_end_matches('.')).filter(|text| !text.is_empty());
         let text = text.unwrap_or(code.message());
@@ -74,6 +75,11 @@ impl Error {
     pub(crate) fn context(mut self, before: &str) -> Error {
         self.message = format!("{before}: {}", self.message);
         self
+    }
+
+    /// The same error, which the client itself can get over.
+    pub(crate) fn retriable(self) -> Error {
+        Error { kind: ErrorKind::Retriable, retriable: true, ..self }
     }
 
     /// The same error with what may be the matter put after its sentence.

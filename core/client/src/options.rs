@@ -116,6 +116,8 @@ pub(crate) struct Settings {
     pub(crate) cluster_id: RwLock<Option<Str>>,
     /// Whether metadata was ever fetched: from then on the names have been good.
     pub(crate) bootstrapped: AtomicBool,
+    /// Set when a broker said that a connection was meant for another node or cluster: the metadata is of no use.
+    pub(crate) stale: AtomicBool,
     /// When the client was made, by the monotonic clock.
     pub(crate) created: Duration,
 }
@@ -136,6 +138,7 @@ impl Settings {
             network: Arc::new(Network::new(metrics)),
             cluster_id: RwLock::default(),
             bootstrapped: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
             created: env.monotonic(),
         })
     }

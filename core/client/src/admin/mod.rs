@@ -59,6 +59,7 @@ pub use transactions::{
 };
 
 use crate::client::Client;
+use crate::metrics::Metric;
 use crate::retry::Deadline;
 use std::time::Duration;
 
@@ -79,6 +80,11 @@ impl Admin {
     /// The same with another limit for each call with its retries than `default.api.timeout.ms`.
     pub fn timeout(&self, limit: Duration) -> Admin {
         Admin { client: self.client.clone(), timeout: Some(limit) }
+    }
+
+    /// What the client's connections count, in the groups `admin-client-metrics` and `admin-client-node-metrics`.
+    pub fn metrics(&self) -> Vec<Metric> {
+        self.client.metrics("admin-client").snapshot()
     }
 
     fn deadline(&self) -> Deadline {
