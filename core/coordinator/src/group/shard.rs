@@ -134,10 +134,6 @@ impl GroupShard {
                 let reply = self.commit_offsets(now, &mut step, api_version, &request);
                 step.replies.push((ticket, Reply::OffsetCommit(reply)));
             }
-            Event::TxnOffsetCommit { ticket, request } => {
-                let reply = self.commit_offsets_of_transaction(now, &mut step, &request);
-                step.replies.push((ticket, Reply::TxnOffsetCommit(reply)));
-            }
             Event::OffsetDelete { ticket, request } => {
                 let reply = self.delete_offsets(&mut step, &request);
                 step.replies.push((ticket, Reply::OffsetDelete(reply)));
