@@ -49,7 +49,7 @@ async fn start_to_consumed() -> Result<Duration, Box<dyn Error>> {
     consumer.assign(&assignment).await?;
     let mut seen = 0;
     while seen == 0 {
-        for fetched in consumer.poll(Duration::from_secs(10)).await? {
+        for fetched in consumer.poll_batches(Duration::from_secs(10)).await? {
             seen += fetched.records().filter(Result::is_ok).count();
         }
     }

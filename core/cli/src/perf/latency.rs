@@ -57,7 +57,7 @@ pub async fn run(client: &Client, args: LatencyArgs, json: bool) -> Result<(), C
         };
         let read = async {
             loop {
-                let fetched = consumer.poll(LOST_AFTER).await?;
+                let fetched = consumer.poll_batches(LOST_AFTER).await?;
                 if fetched.is_empty() {
                     return Err(CliError::Failed(format!("a record did not come back within {LOST_AFTER:?}")));
                 }

@@ -23,7 +23,7 @@ async fn send_at(client: &Client, topic: &str, timestamps: &[i64]) {
 async fn next(consumer: &Consumer, count: usize) -> Vec<i64> {
     let mut offsets = Vec::new();
     while offsets.len() < count {
-        let polled = consumer.poll(PATIENCE).await.expect("the broker answers");
+        let polled = consumer.poll_batches(PATIENCE).await.expect("the broker answers");
         assert!(!polled.is_empty(), "nothing came");
         for fetched in polled {
             offsets.extend(fetched.records().map(|record| record.expect("the batch is sound").offset));
@@ -53,11 +53,11 @@ async fn positions_and_seeks() {
     }
     consumer.assign(&[(partition.clone(), Position::Timestamp(1500))]).await.expect("assigned");
     assert_eq!(next(&consumer, 3).await, [1, 2, 3]);
-    assert_eq!(consumer.position(&partition), Some(4));
+    assert_eq!(consumer.position_now(&partition), Some(4));
     consumer.seek(&partition, Position::Offset(2)).await.expect("sought");
     assert_eq!(next(&consumer, 2).await, [2, 3]);
     // At the end a poll waits for what comes.
-    assert!(consumer.poll(Duration::from_millis(50)).await.expect("quiet").is_empty());
+    assert!(consumer.poll_batches(Duration::from_millis(50)).await.expect("quiet").is_empty());
     send_at(&client, "times", &[5000]).await;
     assert_eq!(next(&consumer, 1).await, [4]);
     broker.close().await.expect("closes");
@@ -85,7 +85,7 @@ async fn many_partitions_and_an_assignment_that_changes() {
         }
         producer.flush().await;
         while read != expected {
-            let polled = consumer.poll(PATIENCE).await.expect("the broker answers");
+            let polled = consumer.poll_batches(PATIENCE).await.expect("the broker answers");
             assert!(!polled.is_empty(), "round {round}: {read:?}");
             for fetched in polled {
                 *read.entry(fetched.partition).or_default() += fetched.records().count();
@@ -97,7 +97,7 @@ async fn many_partitions_and_an_assignment_that_changes() {
     let wanted: usize = expected.range(..100).map(|(_, count)| count).sum();
     let mut got = 0;
     while got < wanted {
-        for fetched in consumer.poll(PATIENCE).await.expect("the broker answers") {
+        for fetched in consumer.poll_batches(PATIENCE).await.expect("the broker answers") {
             assert!(fetched.partition < 100);
             got += fetched.records().count();
         }
@@ -117,7 +117,7 @@ async fn an_offset_that_is_not_there() {
 
     let strict = client.consumer(ConsumerOptions { offset_reset: OffsetReset::None, ..ConsumerOptions::default() });
     strict.assign(&beyond).await.expect("assigned");
-    let error = strict.poll(PATIENCE).await.expect_err("no such offset");
+    let error = strict.poll_batches(PATIENCE).await.expect_err("no such offset");
     assert_eq!(error.code(), Some(ErrorCode::OffsetOutOfRange), "{error}");
     assert!(error.message().contains("offset 1000"), "{error}");
     strict.seek(&partition, Position::Earliest).await.expect("sought");
@@ -161,7 +161,7 @@ async fn a_consumer_that_is_slow_bounds_what_waits_for_it() {
     consumer.assign(&[(TopicPartition::new("big", 0), Position::Earliest)]).await.expect("assigned");
     let mut read = 0;
     while read < 500 {
-        let polled = consumer.poll(PATIENCE).await.expect("the broker answers");
+        let polled = consumer.poll_batches(PATIENCE).await.expect("the broker answers");
         let waiting: usize = polled.iter().map(|fetched| fetched.bytes.len()).sum();
         assert!(waiting <= 100_000 + 50_000, "{waiting}");
         read += polled.iter().map(|fetched| fetched.records().count()).sum::<usize>();

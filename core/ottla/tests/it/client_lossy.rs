@@ -112,7 +112,7 @@ fn number(value: &Option<impl AsRef<[u8]>>) -> u64 {
 }
 
 async fn take(consumer: &ottla::client::Consumer, into: &mut [Vec<u64>], timeout: Duration) {
-    for fetched in consumer.poll(timeout).await.expect("breaks are mended, not told") {
+    for fetched in consumer.poll_batches(timeout).await.expect("breaks are mended, not told") {
         for record in fetched.records() {
             into[fetched.partition as usize].push(number(&record.expect("the batch is sound").value));
         }

@@ -14,8 +14,8 @@ pub async fn read(client: &Client, topic: &str, partition: i32) -> Vec<Record> {
     let end = consumer.offsets(&[(partition.clone(), Position::Latest)]).await.expect("the partition exists")[0];
     consumer.assign(&[(partition.clone(), Position::Earliest)]).await.expect("the partition exists");
     let mut records = Vec::new();
-    while consumer.position(&partition).expect("assigned") < end {
-        for fetched in consumer.poll(PATIENCE).await.expect("the broker answers") {
+    while consumer.position_now(&partition).expect("assigned") < end {
+        for fetched in consumer.poll_batches(PATIENCE).await.expect("the broker answers") {
             records.extend(fetched.records().map(|record| record.expect("the batch is sound")));
         }
     }

@@ -15,7 +15,7 @@ const CODE: ErrorCode = ErrorCode::ThrottlingQuotaExceeded;
 const TOPIC: &str = "t";
 
 pub(crate) async fn connect(address: &str, client_id: &str) -> ClientConnection {
-    let options = ConnectOptions { client_id: client_id.into(), connect_timeout: PATIENCE, in_flight_max: 5 };
+    let options = ConnectOptions { client_id: client_id.into(), connect_timeout: PATIENCE, in_flight_max: 5, ..Default::default() };
     ClientConnection::connect(&Env::real(), address, &options).await.expect("the broker accepts")
 }
 

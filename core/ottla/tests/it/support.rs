@@ -66,7 +66,7 @@ pub async fn consume(client: &Client, topic: &str, count: usize) -> Vec<String> 
     consumer.assign(&[(partition, Position::Earliest)]).await.expect("the partition exists");
     let mut values = Vec::new();
     while values.len() < count {
-        for fetched in consumer.poll(PATIENCE).await.expect("the broker answers") {
+        for fetched in consumer.poll_batches(PATIENCE).await.expect("the broker answers") {
             for record in fetched.records() {
                 let record = record.expect("the batch is sound");
                 values.push(String::from_utf8(record.value.expect("a value").to_vec()).expect("text"));

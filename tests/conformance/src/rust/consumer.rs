@@ -59,16 +59,16 @@ impl Held {
                 consumer.assign(&wanted).await?;
                 Ok(Reply::Done {})
             }
-            ConsumerCommand::Seek { to } => {
-                let partition = TopicPartition::new(to.topic, to.partition);
-                consumer.seek(&partition, Position::Offset(to.offset.unwrap_or(0))).await?;
+            ConsumerCommand::Seek { at } => {
+                let partition = TopicPartition::new(at.topic, at.partition);
+                consumer.seek(&partition, Position::Offset(at.offset.unwrap_or(0))).await?;
                 Ok(Reply::Done {})
             }
             ConsumerCommand::SeekToBeginning { partitions } => self.seek_all(&partitions, Position::Earliest).await,
             ConsumerCommand::SeekToEnd { partitions } => self.seek_all(&partitions, Position::Latest).await,
             ConsumerCommand::Poll { timeout_ms } => {
                 let mut polled = Polled::default();
-                for fetched in consumer.poll(Duration::from_millis(timeout_ms)).await? {
+                for fetched in consumer.poll_batches(Duration::from_millis(timeout_ms)).await? {
                     take(&fetched, &mut polled.records)?;
                 }
                 Ok(Reply::Polled(polled))
@@ -82,6 +82,17 @@ impl Held {
             }
             ConsumerCommand::BeginningOffsets { partitions } => self.offsets(partitions, Position::Earliest).await,
             ConsumerCommand::EndOffsets { partitions } => self.offsets(partitions, Position::Latest).await,
+            ConsumerCommand::OffsetsForTimes { times } => {
+                let position = |time: &PartitionOffset| {
+                    let partition = TopicPartition::new(time.topic.as_str(), time.partition);
+                    (partition, Position::Timestamp(time.offset.unwrap_or(0)))
+                };
+                let wanted: Vec<_> = times.iter().map(position).collect();
+                let found = consumer.offsets(&wanted).await?;
+                let pairs = times.into_iter().zip(found);
+                let offset = |(it, offset): (PartitionOffset, i64)| PartitionOffset::new(&it.topic, it.partition, offset);
+                Ok(Reply::Offsets(pairs.map(offset).collect()))
+            }
             ConsumerCommand::PartitionsFor { topic } => {
                 let partitions = consumer.partitions_for(&topic).await?;
                 let partition = |it: &TopicPartition| Partition::new(&it.topic, it.partition);
