@@ -21,6 +21,7 @@ mod offsets;
 mod partitions;
 mod quorum;
 mod quotas;
+mod scram;
 mod share_groups;
 mod streams_groups;
 mod tokens;
@@ -45,6 +46,7 @@ pub use offsets::{IsolationLevel, ListedOffset, OffsetSpec};
 pub use partitions::{ElectionType, PartitionReassignment};
 pub use quorum::{QuorumInfo, QuorumReplica, RaftVoterEndpoint};
 pub use quotas::{ClientQuotaChanges, ClientQuotaEntity, QuotaMatch};
+pub use scram::{SCRAM_ITERATIONS_DEFAULT, ScramAlteration, ScramCredentialInfo, ScramMechanism};
 pub use share_groups::{ShareGroupDescription, ShareGroupOffsets, SharePartitionOffset};
 pub use streams_groups::{
     DescribeStreamsGroupsOptions, StreamsAssignment, StreamsGroupDescription, StreamsMember, StreamsNode,
