@@ -308,9 +308,12 @@ fn certificate(reason: &CertificateError) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             format!("the broker's certificate is not valid yet; is this clock right? ({reason})")
         }
-        CertificateError::UnknownIssuer => "the broker's certificate is from an unknown issuer; put the issuer's \
+        // An issuer that was made anew under the same name is another one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "the broker's certificate is from an unknown issuer; put the issuer's \
              certificate into the file of ssl.truststore.location"
-            .to_owned(),
+                .to_owned()
+        }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => format!(
             "the broker's certificate is for another name ({reason}); an empty ssl.endpoint.identification.algorithm \
              leaves the name unchecked"
