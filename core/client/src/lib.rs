@@ -29,7 +29,7 @@ pub use consumer::{
     Fetched, GroupMembership, GroupMetadata, GroupProtocol, IsolationLevel, OffsetAndMetadata, OffsetReset, Offsets,
     Position, RebalanceListener, Record, Records, TimestampType,
 };
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorClass, ErrorKind, Result};
 pub use metrics::{Metric, MetricName, MetricValue, MetricsOptions, RecordingLevel};
 pub use options::ClientOptions;
 pub use ottla_config::{Configs, Scope};
@@ -39,4 +39,7 @@ pub use ottla_wire::{
     OauthToken, OauthTokenFuture, OauthTokenProvider, SaslOptions, Secret, SecurityOptions, SecurityProtocol,
     TlsOptions,
 };
-pub use producer::{Acks, Delivery, Producer, ProducerOptions, ProducerRecord, RecordMetadata};
+pub use producer::{
+    Acks, Delivery, OwnedRecord, Partitioner, Producer, ProducerInterceptor, ProducerOptions, ProducerRecord,
+    RecordMetadata, RoundRobinPartitioner, TopicPartitions,
+};
