@@ -2,7 +2,7 @@
 
 use ottla_broker::{Endpoint, StartError};
 use ottla_config::{BrokerConfig, ConfigError, Profile, Warning};
-use ottla_env::Env;
+use ottla_env::{Env, Fs, VirtualClock};
 use ottla_log::LogError;
 use std::fmt;
 use std::path::PathBuf;
@@ -19,6 +19,8 @@ pub enum Error {
     Close(LogError),
     /// `start` was called outside a tokio runtime.
     NoRuntime,
+    /// A broker in a simulation was given a listener: there is no network in it.
+    NoNetwork,
 }
 
 impl fmt::Display for Error {
@@ -28,6 +30,9 @@ impl fmt::Display for Error {
             Error::Start(error) => write!(f, "{error}"),
             Error::Close(error) => write!(f, "{error}"),
             Error::NoRuntime => f.write_str("a broker starts on a tokio runtime: call start() inside one"),
+            Error::NoNetwork => f.write_str(
+                "a simulated broker opens no port, its clients are in the simulation; take the listener out of its configs",
+            ),
         }
     }
 }
@@ -42,6 +47,17 @@ pub struct BrokerBuilder {
     configs: Vec<(String, String)>,
     directory: Option<PathBuf>,
     in_memory: bool,
+    pub(crate) surroundings: Surroundings,
+}
+
+/// What a broker runs in, files apart.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Surroundings {
+    #[default]
+    Real,
+    Virtual(VirtualClock),
+    /// With its files.
+    Given(Env),
 }
 
 impl BrokerBuilder {
@@ -96,7 +112,14 @@ impl BrokerBuilder {
     /// # Errors
     /// A config value that cannot be used, a directory that another broker holds, a port in use.
     pub async fn start(self) -> Result<Broker, Error> {
-        if tokio::runtime::Handle::try_current().is_err() {
+        let env = match &self.surroundings {
+            Surroundings::Real if self.in_memory => Env::memory(),
+            Surroundings::Real => Env::real(),
+            Surroundings::Virtual(clock) if self.in_memory => clock.env(),
+            Surroundings::Virtual(clock) => clock.env().with_fs(Fs::real()),
+            Surroundings::Given(env) => env.clone(),
+        };
+        if env.seed().is_none() && tokio::runtime::Handle::try_current().is_err() {
             return Err(Error::NoRuntime);
         }
         let mut configs = self.configs;
@@ -106,7 +129,9 @@ impl BrokerBuilder {
         let (config, mut warnings) = BrokerConfig::parse(self.profile, configs).map_err(Error::Config)?;
         // Before the start: should it fail, one of these may be why.
         warnings.iter().for_each(log_warning);
-        let env = if self.in_memory { Env::memory() } else { Env::real() };
+        if env.seed().is_some() && !config.listeners.is_empty() {
+            return Err(Error::NoNetwork);
+        }
         let inner = ottla_broker::Broker::start(env, config).await.map_err(Error::Start)?;
         inner.warnings().iter().for_each(log_warning);
         warnings.extend_from_slice(inner.warnings());
@@ -131,7 +156,13 @@ impl Broker {
     /// A broker in memory, with the embedded profile (replication factor 1, one partition for group offsets, no rebalance
     /// delay), without a TCP listener, until the builder is told otherwise.
     pub fn builder() -> BrokerBuilder {
-        BrokerBuilder { profile: Profile::Embedded, configs: Vec::new(), directory: None, in_memory: true }
+        BrokerBuilder {
+            profile: Profile::Embedded,
+            configs: Vec::new(),
+            directory: None,
+            in_memory: true,
+            surroundings: Surroundings::default(),
+        }
     }
 
     /// What clients take as `bootstrap.servers`: the TCP listeners, or the in-process address when there are none.

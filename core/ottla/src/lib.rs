@@ -14,11 +14,15 @@
 //! Kafka's own format. Many brokers can run in one process.
 
 mod broker;
+mod clock;
 pub mod faults;
+mod simulation;
 
 pub use broker::{Broker, BrokerBuilder, Error};
 pub use ottla_broker::Endpoint;
 pub use ottla_client as client;
 pub use ottla_config as config;
 pub use ottla_env as env;
+pub use ottla_env::{ClockError, SimulationError, VirtualClock};
 pub use ottla_log as log;
+pub use simulation::{Sim, Simulation, SimulationFailure};
