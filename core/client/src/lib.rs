@@ -17,6 +17,7 @@ mod options;
 mod producer;
 mod retry;
 mod security;
+mod telemetry;
 
 pub use admin::{
     Admin, AlterOp, BrokerInfo, ClusterDescription, ConfigAlteration, ConfigEntry, ConfigResource, ConfigSource,

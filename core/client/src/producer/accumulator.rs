@@ -1,143 +1,42 @@
 //! Records waiting to be sent, in batches per partition, and what became of each batch. Pure state under the
-//! producer's one lock; it neither sends nor waits.
-//!
-//! Order within a partition: batches leave in the order of their sequence numbers. When one fails in a way that a
-//! retry may mend, the partition sends nothing until its other batches in flight have come back too, and then goes on
-//! from the lowest sequence, so that a retry never overtakes or is overtaken. For the same reason all its batches in
-//! flight are on one connection: over a new one, later batches could be written by the dozen before someone notices
-//! that an earlier one was lost with the old, and a broker remembers only the last five to tell a retry by.
+//! producer's one lock; it neither sends nor waits. The order within a partition is [`Queue`]'s matter.
 
 use super::ProducerOptions;
-use super::partitioner::{Sticky, keyed};
-use super::{ProducerRecord, RecordMetadata};
+use super::batch::{Batch, ProducerId};
+use super::delivery::{Acked, Outcome};
+use super::partitioner::Sticky;
+use super::queue::{Queue, Repair};
+use super::record::ProducerRecord;
+use super::transaction::Transaction;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metadata::TopicMetadata;
-use bytes::Bytes;
+use crate::metadata::{Leader, TopicMetadata};
+use crate::retry::Backoff;
 use ottla_env::Env;
-use ottla_model::record_batch::{
-    ATTRIBUTES_OFFSET, BatchBuilder, BatchError, BatchHeader, BatchOptions, CRC_OFFSET, HEADER_SIZE,
-};
-use ottla_model::{ErrorCode, Uuid, crc32c};
+use ottla_model::record_batch::{BatchBuilder, HEADER_SIZE};
+use ottla_model::{ErrorCode, Uuid, partition_for_key};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-/// What became of a batch; shared by its records' deliveries.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) topic: Arc<str>,
-    pub(super) partition: i32,
-    result: OnceLock<Result<Acked>>,
-    done: Notify,
-    /// Someone awaits a record of this batch, so that lingering only delays them.
-    pub(super) awaited: AtomicBool,
-}
-
-/// Where a batch was written.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Acked {
-    /// -1 when the broker did not say (acks=0, or a duplicate that was acknowledged long ago).
-    pub(super) base_offset: i64,
-    /// -1 when the topic keeps the producers' timestamps.
-    pub(super) log_append_time: i64,
-}
-
-impl Outcome {
-    fn new(topic: Arc<str>, partition: i32) -> Outcome {
-        let (result, done) = (OnceLock::new(), Notify::new());
-        Outcome { topic, partition, result, done, awaited: AtomicBool::new(false) }
-    }
-
-    fn set(&self, result: Result<Acked>) {
-        if self.result.set(result).is_ok() {
-            self.done.notify_waiters();
-        }
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        self.result.get().is_some()
-    }
-
-    pub(super) async fn wait(&self) {
-        // Made before the check, so that a result between the two is not missed.
-        let done = self.done.notified();
-        if !self.is_done() {
-            done.await;
-        }
-    }
-
-    pub(super) fn record(&self, index: u32, timestamp: i64) -> Option<Result<RecordMetadata>> {
-        self.result.get().map(|result| match result {
-            Ok(acked) => Ok(RecordMetadata {
-                topic: self.topic.clone(),
-                partition: self.partition,
-                offset: if acked.base_offset < 0 { -1 } else { acked.base_offset + i64::from(index) },
-                timestamp: if acked.log_append_time < 0 { timestamp } else { acked.log_append_time },
-            }),
-            Err(error) => Err(error.clone()),
-        })
-    }
-}
-
-/// The producer id that the cluster gave, for idempotence (KIP-98).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ProducerId {
-    pub(super) id: i64,
-    pub(super) epoch: i16,
-}
-
-/// A batch, open or on its way.
-#[derive(Debug)]
-pub(super) struct Batch {
-    id: u64,
-    content: Content,
-    pub(super) count: usize,
-    pub(super) outcome: Arc<Outcome>,
-    created: Duration,
-    /// Given when it first leaves; kept over retries, so that the broker knows it again.
-    pub(super) sequence: Option<(ProducerId, i32)>,
-    attempts: u32,
-    _memory: OwnedSemaphorePermit,
-}
-
-#[derive(Debug)]
-enum Content {
-    /// Records are appended, or it has not left yet.
-    Records(BatchBuilder),
-    /// As it left, for a retry.
-    Encoded(Bytes),
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    /// The batch that records are appended to.
-    open: Option<Batch>,
-    /// Full or to be sent again; lowest sequence first.
-    closed: VecDeque<Batch>,
-    /// The sequences of the batches on their way, -1 each without idempotence.
-    in_flight: Vec<i32>,
-    /// The connection that they are on.
-    connection: u64,
-    next_sequence: i32,
-    /// A batch failed: wait until the others in flight are back.
-    draining: bool,
-    /// Backoff after a failure.
-    not_before: Duration,
-}
-
-#[derive(Debug, Default)]
 pub(super) struct Topic {
+    pub(super) name: Arc<str>,
     pub(super) id: Uuid,
+    /// One per partition that was ever seen.
     pub(super) queues: Vec<Queue>,
-    led: Vec<bool>,
+    /// One per partition that there is.
+    leaders: Vec<Leader>,
     sticky: Sticky,
+    /// When a batch was last opened.
+    used: Duration,
 }
 
 /// What is due for one partition, as the sender groups it by leader.
 #[derive(Debug)]
 pub(super) struct Due {
+    /// The topic's place in the accumulator, which it keeps as long as it has a batch.
+    at: usize,
     pub(super) topic: Arc<str>,
     pub(super) topic_id: Uuid,
     pub(super) partition: i32,
@@ -156,33 +55,167 @@ pub(super) enum Append {
     NeedTopic,
     /// A new batch of this many bytes has to be paid for.
     NeedBatch(usize),
+    /// The partitioner is to be told of a new batch.
+    NewBatch,
 }
 
-#[derive(Debug, Default)]
+/// How the partition of a record is found.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Choice {
+    /// The record's own, or the built-in rule.
+    BuiltIn,
+    /// What the partitioner said; `ask_again` that it wants to hear of a new batch first.
+    Chosen { partition: i32, ask_again: bool },
+}
+
+/// Why a batch was not written.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// The partition's first offset; -1 where the broker did not say.
+    pub(super) log_start_offset: i64,
+    /// Single records that were refused, and what the others are told.
+    pub(super) refused: Option<(BTreeMap<u32, Error>, Error)>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure { error, log_start_offset: -1, refused: None }
+    }
+}
+
+/// What became of a failed batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Again,
+    Split,
+    GivenUp,
+}
+
+/// A batch that is settled, for those who want to know of each record.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) outcome: Arc<Outcome>,
+    pub(super) timestamps: Vec<i64>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    outcome: Arc<Outcome>,
+    at: usize,
+    partition: i32,
+}
+
+/// When a node last had something due, and when it last could take it (KIP-794).
+#[derive(Debug, Clone, Copy, Default)]
+struct NodeLatency {
+    ready: Duration,
+    drained: Duration,
+}
+
+#[derive(Debug)]
 pub(super) struct Accumulator {
-    pub(super) topics: HashMap<Arc<str>, Topic>,
-    /// Batches that are not done, for `flush` and `close`.
-    incomplete: BTreeMap<u64, Arc<Outcome>>,
+    pub(super) topics: Vec<Topic>,
+    /// Places in `topics`.
+    names: HashMap<Arc<str>, usize>,
+    /// Places of topics that were forgotten.
+    free: Vec<usize>,
+    /// Where the last record went: most often the next one too.
+    last: usize,
+    /// Partitions with something queued.
+    pub(super) active: VecDeque<(usize, usize)>,
+    /// Batches that are not settled, by when they were opened.
+    incomplete: BTreeMap<(Duration, u64), Waiting>,
     next_batch: u64,
+    /// Settled batches whose records are to be told of; only with interceptors.
+    pub(super) finished: Vec<Finished>,
+    nodes: HashMap<i32, NodeLatency>,
     /// Calls of `flush` under way: nothing lingers.
     pub(super) flushing: usize,
     pub(super) closing: bool,
+    /// `close` gave up what was left.
+    pub(super) abandoned: bool,
     pub(super) producer_id: Option<ProducerId>,
-    /// A batch with a sequence was given up: a new producer id is needed once nothing is in flight.
-    pub(super) renew_producer_id: bool,
+    pub(super) transaction: Option<Transaction>,
     /// The version of the metadata that the topics agree with.
     pub(super) metadata_version: u64,
+    doorbell: Arc<Notify>,
 }
 
 impl Accumulator {
-    /// Takes over what the metadata says about `name`.
-    pub(super) fn update_topic(&mut self, name: &Arc<str>, metadata: &TopicMetadata) {
-        let topic = self.topics.entry(name.clone()).or_default();
-        topic.id = metadata.id;
-        if topic.queues.len() < metadata.partitions.len() {
-            topic.queues.resize_with(metadata.partitions.len(), Queue::default);
+    pub(super) fn new(doorbell: Arc<Notify>, transaction: Option<Transaction>) -> Accumulator {
+        Accumulator {
+            topics: Vec::new(),
+            names: HashMap::new(),
+            free: Vec::new(),
+            last: 0,
+            active: VecDeque::new(),
+            incomplete: BTreeMap::new(),
+            next_batch: 0,
+            finished: Vec::new(),
+            nodes: HashMap::new(),
+            flushing: 0,
+            closing: false,
+            abandoned: false,
+            producer_id: None,
+            transaction,
+            metadata_version: 0,
+            doorbell,
         }
-        topic.led = metadata.partitions.iter().map(|leader| leader.node >= 0).collect();
+    }
+
+    /// Takes over what the metadata says about `name`.
+    pub(super) fn update_topic(&mut self, name: &Arc<str>, metadata: &TopicMetadata, now: Duration) {
+        let at = match self.names.get(name) {
+            Some(at) => *at,
+            None => {
+                let (queues, leaders) = (Vec::new(), Vec::new());
+                let (name, id, sticky) = (name.clone(), metadata.id, Sticky::default());
+                let topic = Topic { name: name.clone(), id, queues, leaders, sticky, used: now };
+                let at = self.free.pop().unwrap_or(self.topics.len());
+                match self.topics.get_mut(at) {
+                    Some(free) => *free = topic,
+                    None => self.topics.push(topic),
+                }
+                self.names.insert(name, at);
+                at
+            }
+        };
+        let topic = &mut self.topics[at];
+        topic.id = metadata.id;
+        topic.leaders.clone_from(&metadata.partitions);
+        if topic.queues.len() < topic.leaders.len() {
+            topic.queues.resize_with(topic.leaders.len(), Queue::new);
+        }
+    }
+
+    /// Forgets topics that nothing was sent to since `idle`; returns their names (`metadata.max.idle.ms`).
+    pub(super) fn forget_idle(&mut self, now: Duration, idle: Duration) -> Vec<Arc<str>> {
+        let mut gone = Vec::new();
+        let (topics, free) = (&mut self.topics, &mut self.free);
+        self.names.retain(|name, at| {
+            let topic = &mut topics[*at];
+            let in_use = topic.queues.iter().any(|queue| !queue.is_idle() || queue.listed);
+            if in_use || now.saturating_sub(topic.used) < idle {
+                return true;
+            }
+            topic.queues = Vec::new();
+            free.push(*at);
+            gone.push(name.clone());
+            false
+        });
+        if !gone.is_empty() {
+            self.last = usize::MAX;
+        }
+        gone
+    }
+
+    fn place(&mut self, name: &str) -> Option<usize> {
+        if self.topics.get(self.last).is_some_and(|topic| *topic.name == *name) {
+            return Some(self.last);
+        }
+        self.last = *self.names.get(name)?;
+        Some(self.last)
     }
 
     /// Appends `record`, into a new batch when `memory` for one is given.
@@ -192,356 +225,439 @@ impl Accumulator {
         options: &ProducerOptions,
         record: &ProducerRecord<'_>,
         timestamp: i64,
+        choice: Choice,
         memory: &mut Option<OwnedSemaphorePermit>,
     ) -> Result<Append> {
         if self.closing {
-            return Err(Error::closed());
+            return Err(Error::new(ErrorKind::Closed, "the producer is closed"));
         }
-        let Some((name, _)) = self.topics.get_key_value(record.topic) else { return Ok(Append::NeedTopic) };
-        let name = name.clone();
-        let Some(topic) = self.topics.get_mut(record.topic) else { return Ok(Append::NeedTopic) };
+        if let Some(transaction) = &self.transaction {
+            transaction.check_send()?;
+        }
+        let Some(at) = self.place(record.topic) else { return Ok(Append::NeedTopic) };
         let size = BatchBuilder::record_size_max(record.key, record.value, record.headers);
-        if size > options.max_request_size {
-            return Err(too_large(record.topic, size, options));
-        }
-        let count = topic.queues.len() as i32;
-        let mut wake_sender = false;
-        let partition = match (record.partition, record.key) {
-            (Some(partition), _) if (0..count).contains(&partition) => partition,
-            (Some(partition), _) => {
-                return Err(Error::invalid(format!(
-                    "partition {partition} does not exist: topic {} has 0 to {}",
-                    record.topic,
-                    count - 1
-                )));
-            }
-            (None, Some(key)) => keyed(key, count),
-            (None, None) => {
-                let led = &topic.led;
-                let led = |partition: i32| led.get(partition as usize).copied().unwrap_or(false);
-                let mut partition = topic.sticky.partition(env, count, options.batch_size, led);
-                let full = |open: &Batch| open.size() + size > options.batch_size;
-                if topic.queues[partition as usize].open.as_ref().is_some_and(full) {
-                    topic.queues[partition as usize].close_open();
-                    wake_sender = true;
-                    topic.sticky.advance();
-                    partition = topic.sticky.partition(env, count, options.batch_size, led);
-                }
-                topic.sticky.appended(size);
-                partition
-            }
-        };
+        check_size(record.topic, size, options)?;
+        let (partition, sticky) = self.partition(at, env, options, record, choice)?;
+        let topic = &mut self.topics[at];
         let queue = &mut topic.queues[partition as usize];
-        if let Some(open) = &mut queue.open {
-            if open.size() + size <= options.batch_size {
-                let index = open.append(record, timestamp)?;
-                return Ok(Append::Done { outcome: open.outcome.clone(), index, wake_sender });
+        let batch_size = options.batch_size();
+        let mut wake_sender = false;
+        let (outcome, index) = match &mut queue.open {
+            Some(open) if open.has_room(size, batch_size) => (open.outcome.clone(), open.append(record, timestamp)?),
+            _ => {
+                if let Choice::Chosen { ask_again: true, .. } = choice {
+                    return Ok(Append::NewBatch);
+                }
+                let bytes = batch_size.max(size + HEADER_SIZE);
+                let Some(memory) = memory.take() else {
+                    // What is full may leave meanwhile.
+                    queue.close_open();
+                    return Ok(Append::NeedBatch(bytes));
+                };
+                queue.close_open();
+                let outcome = Arc::new(Outcome::new(topic.name.clone(), partition, self.doorbell.clone()));
+                let now = env.monotonic();
+                topic.used = now;
+                let id = self.next_batch;
+                self.next_batch += 1;
+                let mut batch = Batch::new(id, outcome.clone(), options, bytes, now, Some(memory));
+                let index = batch.append(record, timestamp)?;
+                self.incomplete.insert((now, id), Waiting { outcome: outcome.clone(), at, partition });
+                queue.open = Some(batch);
+                if !queue.listed {
+                    queue.listed = true;
+                    self.active.push_back((at, partition as usize));
+                }
+                wake_sender = true;
+                (outcome, index)
             }
-            queue.close_open();
+        };
+        let full = queue.open.as_ref().is_none_or(|open| open.uncompressed >= batch_size);
+        wake_sender |= full;
+        if sticky {
+            topic.sticky.appended(size, batch_size, full);
         }
-        let bytes = options.batch_size.max(size + EMPTY_BATCH);
-        let Some(memory) = memory.take() else { return Ok(Append::NeedBatch(bytes)) };
-        let batch_options = BatchOptions {
-            compression: options.compression,
-            compression_level: options.compression_level,
-            ..Default::default()
-        };
-        let outcome = Arc::new(Outcome::new(name, partition));
-        let mut batch = Batch {
-            id: self.next_batch,
-            content: Content::Records(BatchBuilder::with_capacity(batch_options, bytes)),
-            count: 0,
-            outcome: outcome.clone(),
-            created: env.monotonic(),
-            sequence: None,
-            attempts: 0,
-            _memory: memory,
-        };
-        let index = batch.append(record, timestamp)?;
-        self.next_batch += 1;
-        self.incomplete.insert(batch.id, outcome.clone());
-        queue.open = Some(batch);
-        Ok(Append::Done { outcome, index, wake_sender: true })
+        if let Some(transaction) = &mut self.transaction
+            && queue.transaction != transaction.number()
+        {
+            queue.transaction = transaction.number();
+            transaction.add_partition(&topic.name, partition);
+            wake_sender = true;
+        }
+        Ok(Append::Done { outcome, index, wake_sender })
     }
 
-    /// Takes the batch that `partition` is due to send over `connection`; `None` while others are on another one.
-    pub(super) fn take_due(&mut self, name: &Arc<str>, partition: usize, connection: u64) -> Option<Due> {
-        let producer_id = self.producer_id;
-        let topic = self.topics.get_mut(name)?;
-        let topic_id = topic.id;
+    /// The partition of a record, and whether the sticky rule chose it.
+    fn partition(
+        &mut self,
+        at: usize,
+        env: &Env,
+        options: &ProducerOptions,
+        record: &ProducerRecord<'_>,
+        choice: Choice,
+    ) -> Result<(i32, bool)> {
+        let topic = &mut self.topics[at];
+        let count = topic.leaders.len() as i32;
+        match (record.partition, choice, record.key) {
+            (Some(partition), _, _) if (0..count).contains(&partition) => Ok((partition, false)),
+            (Some(partition), _, _) => Err(Error::invalid(format!(
+                "partition {partition} does not exist: topic {} has 0 to {}",
+                record.topic,
+                count - 1
+            ))),
+            (None, Choice::Chosen { partition, .. }, _) if partition < count => Ok((partition, false)),
+            (None, Choice::Chosen { partition, .. }, _) => Err(Error::invalid(format!(
+                "the partitioner chose {partition}, but topic {} has 0 to {} by now",
+                record.topic,
+                count - 1
+            ))),
+            (None, Choice::BuiltIn, Some(key)) if !options.partitioner_ignore_keys => {
+                Ok((partition_for_key(key, count), false))
+            }
+            (None, Choice::BuiltIn, _) => {
+                if topic.sticky.has_to_choose(count) {
+                    topic.weigh(options, &self.nodes);
+                }
+                let leaders = &topic.leaders;
+                let led = |partition: i32| leaders.get(partition as usize).is_some_and(|leader| leader.node >= 0);
+                Ok((topic.sticky.partition(count, led, || env.random_u64()), true))
+            }
+        }
+    }
+
+    /// A node has something due; `can_take` that it gets it now.
+    pub(super) fn node_ready(&mut self, node: i32, now: Duration, can_take: bool) {
+        let latency = self.nodes.entry(node).or_insert(NodeLatency { ready: now, drained: now });
+        latency.ready = now;
+        if can_take {
+            latency.drained = now;
+        }
+    }
+
+    /// When the partition may send: see [`Queue::wait`]. Mends its sequence first where that is due.
+    pub(super) fn wait(
+        &mut self,
+        (at, partition): (usize, usize),
+        options: &ProducerOptions,
+        now: Duration,
+        pressed: bool,
+        idle: bool,
+    ) -> Option<Duration> {
+        let completing = self.transaction.as_ref().is_some_and(Transaction::is_completing);
+        let hurry = pressed || self.flushing > 0 || self.closing || completing;
+        let topic = self.topics.get_mut(at)?;
         let queue = topic.queues.get_mut(partition)?;
-        if !queue.in_flight.is_empty() && queue.connection != connection {
+        if let Some(transaction) = &self.transaction
+            && !transaction.may_write(&topic.name, partition as i32)
+        {
             return None;
         }
-        if queue.closed.is_empty() {
-            queue.close_open();
+        if queue.repair != Repair::None && queue.nothing_in_flight() {
+            mend(queue, &mut self.producer_id);
         }
-        let mut batch = queue.closed.pop_front()?;
-        if let (Some(producer_id), None) = (producer_id, batch.sequence) {
-            batch.sequence = Some((producer_id, queue.next_sequence));
-            queue.next_sequence = sequence_after(queue.next_sequence, batch.count);
+        queue.wait(options, now, hurry, idle)
+    }
+
+    /// Takes the batch that the partition is due to send over `connection`; `numbered` says that it needs a sequence.
+    pub(super) fn take_due(&mut self, (at, partition): (usize, usize), connection: u64, numbered: bool) -> Option<Due> {
+        if numbered && self.producer_id.is_none() {
+            return None;
         }
-        queue.in_flight.push(batch.sequence.map_or(-1, |(_, sequence)| sequence));
-        queue.connection = connection;
-        Some(Due { topic: name.clone(), topic_id, partition: partition as i32, batch })
+        let topic = self.topics.get_mut(at)?;
+        let batch = topic.queues.get_mut(partition)?.take(connection, self.producer_id)?;
+        Some(Due { at, topic: topic.name.clone(), topic_id: topic.id, partition: partition as i32, batch })
     }
 
     /// A batch came back with an acknowledgement.
     pub(super) fn acked(&mut self, due: Due, acked: Acked) {
-        self.queue(&due).landed(&due.batch);
+        let last = if acked.base_offset < 0 { -1 } else { acked.base_offset + due.batch.count as i64 - 1 };
+        let queue = &mut self.topics[due.at].queues[due.partition as usize];
+        queue.landed(&due.batch);
+        queue.acked(&due.batch, last);
         self.finish(due.batch, Ok(acked));
     }
 
-    /// A batch came back with an error. Queues it again where that may help; true when it was.
+    /// A batch came back with an error. Queues it again, whole or in parts, where that may help.
     pub(super) fn failed(
         &mut self,
         mut due: Due,
-        error: Error,
-        retry: bool,
+        failure: Failure,
         options: &ProducerOptions,
         now: Duration,
-        backoff: Duration,
-    ) -> bool {
-        let give_up = now.saturating_sub(due.batch.created) >= options.delivery_timeout;
-        let queue = self.queue(&due);
-        queue.landed(&due.batch);
-        // The broker saw a later batch than the one that failed before it: that says nothing about this one.
-        let behind_another = error.code() == Some(ErrorCode::OutOfOrderSequenceNumber)
-            && due.batch.sequence.is_some_and(|(_, sequence)| queue.has_before(sequence));
-        if (retry || behind_another) && !give_up {
-            due.batch.attempts = due.batch.attempts.saturating_add(1);
-            queue.draining = true;
-            queue.not_before = now + backoff;
-            let at = match due.batch.sequence {
-                Some((_, sequence)) => queue
-                    .closed
-                    .partition_point(|other| other.sequence.is_some_and(|(_, other)| sequence.wrapping_sub(other) > 0)),
-                None => 0,
+        backoff: impl Fn(&mut Option<Backoff>) -> Duration,
+    ) -> Verdict {
+        let key = (due.at, due.partition as usize);
+        // Its time was over while it was in flight.
+        let late = due.batch.outcome.is_done() || now.saturating_sub(due.batch.created) >= options.delivery_timeout;
+        self.topics[key.0].queues[key.1].landed(&due.batch);
+        if failure.error.code() == Some(ErrorCode::MessageTooLarge) && !late {
+            let old = (due.batch.created, due.batch.id);
+            let next = &mut self.next_batch;
+            let next_id = || {
+                *next += 1;
+                *next - 1
             };
-            queue.closed.insert(at, due.batch);
-            return true;
-        }
-        if due.batch.sequence.is_some() {
-            // Its number is used up without a record behind it: what follows would be out of order.
-            self.renew_producer_id = true;
-        }
-        self.finish(due.batch, Err(error));
-        false
-    }
-
-    fn queue(&mut self, due: &Due) -> &mut Queue {
-        // Topics and queues are only ever added, and this batch came from one.
-        let topic = self.topics.get_mut(&due.topic).expect("a topic with a batch in flight is kept");
-        &mut topic.queues[due.partition as usize]
-    }
-
-    fn finish(&mut self, batch: Batch, result: Result<Acked>) {
-        self.incomplete.remove(&batch.id);
-        batch.outcome.set(result);
-    }
-
-    /// Gives up batches that waited for `delivery.timeout.ms`; `why` explains what they were waiting for.
-    pub(super) fn expire(&mut self, options: &ProducerOptions, now: Duration, why: impl Fn(&str, i32) -> String) {
-        let mut expired = Vec::new();
-        for (name, topic) in &mut self.topics {
-            for (partition, queue) in topic.queues.iter_mut().enumerate() {
-                let old = |batch: &Batch| now.saturating_sub(batch.created) >= options.delivery_timeout;
-                if queue.open.as_ref().is_some_and(old) {
-                    queue.close_open();
+            match due.batch.split(options, next_id) {
+                Ok(parts) => {
+                    self.incomplete.remove(&old);
+                    for part in &parts {
+                        let waiting = Waiting { outcome: part.outcome.clone(), at: due.at, partition: due.partition };
+                        self.incomplete.insert((part.created, part.id), waiting);
+                    }
+                    self.topics[key.0].queues[key.1].again(parts, |_| Duration::ZERO, now);
+                    self.list(key);
+                    return Verdict::Split;
                 }
-                while queue.closed.front().is_some_and(old) {
-                    expired.extend(queue.closed.pop_front().map(|batch| (name.clone(), partition, batch)));
-                }
+                Err(batch) => due.batch = batch,
             }
         }
-        for (name, partition, batch) in expired {
-            self.renew_producer_id |= batch.sequence.is_some();
-            let message = format!(
-                "{} records for {name}-{partition} were not delivered within {} ms: {}",
-                batch.count,
-                options.delivery_timeout.as_millis(),
-                why(&name, partition as i32)
-            );
-            self.finish(batch, Err(Error::new(ErrorKind::Timeout, message)));
+        let again = self.can_retry(&due, &failure);
+        if again && !late && due.batch.attempts < options.retries {
+            due.batch.attempts += 1;
+            self.topics[key.0].queues[key.1].again(vec![due.batch], backoff, now);
+            self.list(key);
+            return Verdict::Again;
+        }
+        self.lost(key, due.batch.sequence.is_some(), &failure.error);
+        if let Some((refused, others)) = failure.refused {
+            due.batch.outcome.reject(refused, others);
+        }
+        self.finish(due.batch, Err(failure.error));
+        Verdict::GivenUp
+    }
+
+    /// A batch was given up; `numbered` says that its sequence is used up.
+    fn lost(&mut self, (at, partition): (usize, usize), numbered: bool, error: &Error) {
+        let queue = &mut self.topics[at].queues[partition];
+        if let Some(transaction) = &mut self.transaction {
+            transaction.batch_failed(error, numbered);
+            // Those behind it would be out of order, and the transaction is aborted in any case.
+            let doomed = if numbered { queue.drain(|batch| batch.sequence.is_some()) } else { Vec::new() };
+            for batch in doomed {
+                self.finish(batch, Err(error.clone()));
+            }
+        } else if numbered {
+            queue.repair = Repair::Bump;
         }
     }
 
-    /// Fails everything that is queued.
-    pub(super) fn fail_all(&mut self, error: &Error) {
-        let mut all = Vec::new();
-        for queue in self.topics.values_mut().flat_map(|topic| &mut topic.queues) {
-            queue.close_open();
-            all.extend(queue.closed.drain(..));
+    /// Whether sending the batch again may help; notes what has to be mended before.
+    fn can_retry(&mut self, due: &Due, failure: &Failure) -> bool {
+        let failing = self.transaction.as_ref().is_some_and(Transaction::is_failing);
+        let transactional = self.transaction.is_some();
+        let queue = &mut self.topics[due.at].queues[due.partition as usize];
+        let Some((producer, sequence)) = due.batch.sequence else { return failure.error.is_retriable() };
+        let stale = queue.producer != Some(producer);
+        let bump = if stale || queue.repair != Repair::None { queue.repair } else { Repair::Bump };
+        match failure.error.code() {
+            Some(ErrorCode::OutOfOrderSequenceNumber | ErrorCode::UnknownProducerId) if failing => false,
+            Some(ErrorCode::OutOfOrderSequenceNumber) => {
+                // The broker saw a later batch than the one that failed before it: that says nothing about this one.
+                let behind_another = queue.has_before(sequence) || !queue.is_next(sequence);
+                if !transactional && !queue.has_before(sequence) {
+                    // There is a gap: records before this one are lost, and no number will ever fit.
+                    queue.repair = bump;
+                }
+                behind_another || !transactional
+            }
+            Some(ErrorCode::UnknownProducerId) => {
+                if failure.log_start_offset < 0 || due.batch.renumbered {
+                    // Asked again the broker will say; or it speaks of the numbers that it had before.
+                    return true;
+                }
+                if !transactional {
+                    queue.repair = bump;
+                    return true;
+                }
+                // Retention took all that this producer wrote, and with it what the broker knew.
+                let forgotten = queue.acked_offset < failure.log_start_offset;
+                if forgotten {
+                    queue.repair = Repair::Restart;
+                }
+                forgotten
+            }
+            _ => failure.error.is_retriable(),
         }
-        for batch in all {
+    }
+
+    fn list(&mut self, key: (usize, usize)) {
+        let queue = &mut self.topics[key.0].queues[key.1];
+        if !queue.listed {
+            queue.listed = true;
+            self.active.push_back(key);
+        }
+    }
+
+    fn finish(&mut self, mut batch: Batch, result: Result<Acked>) {
+        self.incomplete.remove(&(batch.created, batch.id));
+        batch.outcome.set(result);
+        if let Some(timestamps) = batch.timestamps.take() {
+            self.finished.push(Finished { outcome: batch.outcome.clone(), timestamps });
+        }
+    }
+
+    /// Gives up batches that waited for `delivery.timeout.ms`, in flight or not; `why` explains what they were waiting
+    /// for. Returns how many records that were, by topic.
+    pub(super) fn expire(
+        &mut self,
+        options: &ProducerOptions,
+        now: Duration,
+        why: impl Fn(&str, i32) -> String,
+    ) -> Vec<(Arc<str>, usize)> {
+        let mut expired = Vec::new();
+        while let Some((&(created, id), waiting)) = self.incomplete.first_key_value() {
+            if now.saturating_sub(created) < options.delivery_timeout {
+                break;
+            }
+            let (at, partition, outcome) = (waiting.at, waiting.partition, waiting.outcome.clone());
+            self.incomplete.pop_first();
+            let topic = &mut self.topics[at];
+            let name = topic.name.clone();
+            let queue = &mut topic.queues[partition as usize];
+            let (in_flight, batch) = (queue.has_in_flight(id), queue.remove(id));
+            let count = batch.as_ref().map_or(1, |batch| batch.count);
+            let error = Error::new(
+                ErrorKind::Timeout,
+                format!(
+                    "{} for {name}-{partition} not delivered within {} ms: {}",
+                    batch.as_ref().map_or("a batch in flight".to_owned(), |batch| format!("{} records", batch.count)),
+                    options.delivery_timeout.as_millis(),
+                    why(&name, partition)
+                ),
+            );
+            match batch {
+                Some(batch) => {
+                    self.lost((at, partition as usize), batch.sequence.is_some(), &error);
+                    self.finish(batch, Err(error));
+                }
+                // Its answer still tells whether the sequence was used.
+                None => {
+                    if let Some(transaction) = &mut self.transaction {
+                        transaction.batch_failed(&error, in_flight);
+                    }
+                    outcome.set(Err(error));
+                }
+            }
+            expired.push((name, count));
+        }
+        expired
+    }
+
+    /// How long until the next batch is given up.
+    pub(super) fn next_expiry(&self, options: &ProducerOptions, now: Duration) -> Option<Duration> {
+        let ((created, _), _) = self.incomplete.first_key_value()?;
+        Some((*created + options.delivery_timeout).saturating_sub(now))
+    }
+
+    /// Fails what is queued and has not left yet, or with `all` also what left before.
+    pub(super) fn fail_queued(&mut self, error: &Error, all: bool) {
+        let mut failed = Vec::new();
+        for queue in self.topics.iter_mut().flat_map(|topic| &mut topic.queues) {
+            if queue.waiting() > 0 {
+                failed.extend(queue.drain(|batch| all || batch.sequence.is_none()));
+            }
+        }
+        for batch in failed {
             self.finish(batch, Err(error.clone()));
         }
     }
 
     /// Fails everything, also what is in flight (its answers will find no one).
     pub(super) fn abandon(&mut self, error: &Error) {
-        self.fail_all(error);
-        for outcome in std::mem::take(&mut self.incomplete).into_values() {
-            outcome.set(Err(error.clone()));
+        self.abandoned = true;
+        self.fail_queued(error, true);
+        if let Some(transaction) = &mut self.transaction {
+            transaction.fatal(error.clone());
+        }
+        for waiting in std::mem::take(&mut self.incomplete).into_values() {
+            waiting.outcome.set(Err(error.clone()));
         }
     }
 
-    /// Starts over with a new producer id: all sequences from 0.
+    /// Goes on with another producer id; each queue counts from 0 once its batches in flight are back.
     pub(super) fn set_producer_id(&mut self, producer_id: ProducerId) {
         self.producer_id = Some(producer_id);
-        self.renew_producer_id = false;
-        for queue in self.topics.values_mut().flat_map(|topic| &mut topic.queues) {
-            queue.next_sequence = 0;
-            for batch in &mut queue.closed {
-                batch.sequence = None;
-            }
+    }
+
+    /// Takes over the transaction's producer id and epoch. They change only while nothing is in flight.
+    pub(super) fn sync_producer_id(&mut self) {
+        if let Some(transaction) = &self.transaction {
+            self.producer_id = transaction.producer();
         }
+    }
+
+    /// The topics that are known here.
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        self.names.keys().cloned().collect()
     }
 
     /// The batches that a flush has to wait for.
     pub(super) fn outstanding(&self) -> Vec<Arc<Outcome>> {
-        self.incomplete.values().cloned().collect()
+        self.incomplete.values().map(|waiting| waiting.outcome.clone()).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.incomplete.is_empty()
     }
 
-    pub(super) fn in_flight(&self) -> usize {
-        self.topics.values().flat_map(|topic| &topic.queues).map(|queue| queue.in_flight.len()).sum()
-    }
-
-    /// When `partition` may send: `None` never without an event, zero now. `idle` says that its leader has no request in
-    /// flight, `pressed` that calls of `send` wait for memory.
-    pub(super) fn wait_for(
-        &mut self,
-        name: &Arc<str>,
-        partition: usize,
-        options: &ProducerOptions,
-        now: Duration,
-        idle: bool,
-        pressed: bool,
-    ) -> Option<Duration> {
-        let hurry = pressed || self.flushing > 0 || self.closing;
-        let queue = self.topics.get_mut(name)?.queues.get_mut(partition)?;
-        queue.settle();
-        queue.wait_for(options, now, hurry, idle)
+    /// Whether a batch that was numbered for the transaction is still on its way.
+    pub(super) fn has_unsettled(&self) -> bool {
+        !self.incomplete.is_empty()
+            || self.topics.iter().flat_map(|topic| &topic.queues).any(|queue| !queue.nothing_in_flight())
     }
 }
 
-/// A batch without records.
-const EMPTY_BATCH: usize = HEADER_SIZE;
-
-impl Batch {
-    /// Its size, before compression until it has left.
-    pub(super) fn size(&self) -> usize {
-        match &self.content {
-            Content::Records(builder) => builder.uncompressed_size(),
-            Content::Encoded(bytes) => bytes.len(),
+impl Topic {
+    /// Tells the sticky rule how many batches wait for each partition that can be written.
+    fn weigh(&mut self, options: &ProducerOptions, nodes: &HashMap<i32, NodeLatency>) {
+        if !options.partitioner_adaptive {
+            return;
         }
-    }
-
-    fn append(&mut self, record: &ProducerRecord<'_>, timestamp: i64) -> Result<u32> {
-        let bad = |error: BatchError| Error::invalid(format!("topic {}: {error}", record.topic));
-        let Content::Records(builder) = &mut self.content else { return Err(bad(BatchError::TooLarge)) };
-        let index = builder.append(timestamp, record.key, record.value, record.headers).map_err(bad)?;
-        self.count += 1;
-        Ok(index as u32)
-    }
-
-    /// The batch as bytes, compressed the first time. Done outside the producer's lock.
-    pub(super) fn encode(&mut self) -> std::result::Result<Bytes, BatchError> {
-        let (producer_id, producer_epoch, base_sequence) = match self.sequence {
-            Some((producer, sequence)) => (producer.id, producer.epoch, sequence),
-            None => (-1, -1, -1),
+        let timeout = options.partitioner_availability_timeout;
+        let late = |node: i32| {
+            let latency = nodes.get(&node).copied().unwrap_or_default();
+            !timeout.is_zero() && latency.ready.saturating_sub(latency.drained) > timeout
         };
-        let bytes = match &mut self.content {
-            Content::Records(builder) => {
-                builder.set_producer(producer_id, producer_epoch, base_sequence);
-                std::mem::replace(builder, BatchBuilder::new(BatchOptions::default())).into_bytes()?
+        let mut partitions = Vec::with_capacity(self.leaders.len());
+        let mut waiting = Vec::with_capacity(self.leaders.len());
+        for (partition, leader) in self.leaders.iter().enumerate() {
+            if leader.node >= 0 && !late(leader.node) {
+                partitions.push(partition as i32);
+                waiting.push(self.queues[partition].waiting());
             }
-            Content::Encoded(bytes) => {
-                let header = BatchHeader::parse(bytes)?;
-                let same = (header.producer_id, header.producer_epoch, header.base_sequence);
-                if same == (producer_id, producer_epoch, base_sequence) {
-                    return Ok(bytes.clone());
-                }
-                // The producer id was renewed since it left: the header changes, and the checksum over it.
-                let mut copy = bytes.to_vec();
-                let header = BatchHeader { producer_id, producer_epoch, base_sequence, ..header };
-                copy[..HEADER_SIZE].copy_from_slice(&header.to_bytes());
-                let crc = crc32c(&copy[ATTRIBUTES_OFFSET..]);
-                copy[CRC_OFFSET..CRC_OFFSET + 4].copy_from_slice(&crc.to_be_bytes());
-                Bytes::from(copy)
-            }
-        };
-        self.content = Content::Encoded(bytes.clone());
-        Ok(bytes)
+        }
+        self.sticky.update_load(Some((&partitions, &waiting)), self.leaders.len());
     }
 }
 
-impl Queue {
-    fn close_open(&mut self) {
-        self.closed.extend(self.open.take());
-    }
-
-    fn wait_for(&self, options: &ProducerOptions, now: Duration, hurry: bool, idle: bool) -> Option<Duration> {
-        if self.draining && !self.in_flight.is_empty() {
-            return None;
+/// Gives a queue sequences from 0, under another epoch where its own was used up (KIP-360). `producer_id` is `None`
+/// afterwards when there is no further epoch.
+fn mend(queue: &mut Queue, producer_id: &mut Option<ProducerId>) {
+    let Some(current) = *producer_id else { return };
+    // Another partition may have moved on already.
+    let next = match queue.repair {
+        Repair::Bump if queue.producer == Some(current) => {
+            current.epoch.checked_add(1).map(|epoch| ProducerId { epoch, ..current })
         }
-        let due = match (self.closed.front(), &self.open) {
-            (Some(_), _) => Duration::ZERO,
-            (None, Some(open)) => {
-                let awaited = idle && open.outcome.awaited.load(Ordering::Relaxed);
-                let lingered = now.saturating_sub(open.created);
-                if hurry || awaited { Duration::ZERO } else { options.linger.saturating_sub(lingered) }
-            }
-            (None, None) => return None,
-        };
-        Some(due.max(self.not_before.saturating_sub(now)))
-    }
-
-    /// Ends the wait for other batches in flight once there are none.
-    fn settle(&mut self) {
-        if self.in_flight.is_empty() {
-            self.draining = false;
+        _ => Some(current),
+    };
+    *producer_id = next;
+    match next {
+        Some(next) => queue.restart(next),
+        // A new id is asked for; whatever it is, it is not this queue's, which starts over with it.
+        None => {
+            queue.restart(current);
+            queue.producer = None;
         }
     }
-
-    /// A batch came back, one way or the other.
-    fn landed(&mut self, batch: &Batch) {
-        let sequence = batch.sequence.map_or(-1, |(_, sequence)| sequence);
-        if let Some(at) = self.in_flight.iter().position(|other| *other == sequence) {
-            self.in_flight.swap_remove(at);
-        }
-    }
-
-    /// Whether a batch with an earlier sequence is not settled yet.
-    fn has_before(&self, sequence: i32) -> bool {
-        let queued = self.closed.iter().filter_map(|batch| batch.sequence.map(|(_, sequence)| sequence));
-        self.in_flight.iter().copied().chain(queued).any(|other| sequence.wrapping_sub(other) > 0)
-    }
 }
 
-/// Sequences wrap to 0 after the greatest i32.
-fn sequence_after(sequence: i32, count: usize) -> i32 {
-    ((i64::from(sequence) + count as i64) % (i64::from(i32::MAX) + 1)) as i32
-}
-
-fn too_large(topic: &str, size: usize, options: &ProducerOptions) -> Error {
-    let limit = options.max_request_size;
-    let text = format!("a record of {size} bytes exceeds max.request.size, which is {limit}");
-    Error::from_code(ErrorCode::MessageTooLarge, &format!("topic {topic}"), Some(&text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sequences_wrap() {
-        assert_eq!(sequence_after(5, 3), 8);
-        assert_eq!(sequence_after(i32::MAX, 1), 0);
-        assert_eq!(sequence_after(i32::MAX - 1, 3), 1);
-    }
+fn check_size(topic: &str, size: usize, options: &ProducerOptions) -> Result<()> {
+    let (limit, config) = match () {
+        () if size > options.max_request_size => (options.max_request_size, "max.request.size"),
+        () if size > options.buffer_memory => (options.buffer_memory, "buffer.memory"),
+        () => return Ok(()),
+    };
+    let text = format!("a record of {size} bytes exceeds {config}, which is {limit}");
+    Err(Error::from_code(ErrorCode::MessageTooLarge, &format!("topic {topic}"), Some(&text)))
 }

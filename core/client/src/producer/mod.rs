@@ -1,191 +1,63 @@
 //! The producer: records are appended to batches per partition, a background task sends the batches to the partitions'
 //! leaders, and each record's delivery can be awaited. Idempotent by default: within one producer a retry neither
-//! doubles nor reorders. Transactions are not here yet.
+//! doubles nor reorders. With a `transactional.id`, what is sent between `begin_transaction` and `commit_transaction`
+//! appears to read_committed consumers all at once or not at all.
+//!
+//! In here: [`accumulator`] holds the batches, one [`queue`] per partition; [`sender`] is the background task;
+//! [`transaction`] the state of a transactional producer. One lock, the accumulator's, which is never held across an
+//! await, while compressing, or while a partitioner or an interceptor runs.
 
 mod accumulator;
+mod batch;
+mod coordinator_calls;
+mod delivery;
+mod interceptor;
+mod metrics;
+mod options;
 mod partitioner;
+mod queue;
+mod record;
+mod requests;
+mod send;
 mod sender;
+mod transaction;
+mod transactional;
+
+pub use delivery::Delivery;
+pub use interceptor::ProducerInterceptor;
+pub use options::{Acks, ProducerOptions};
+pub use partitioner::{Partitioner, RoundRobinPartitioner, TopicPartitions};
+pub use record::{OwnedRecord, ProducerRecord, RecordMetadata};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Metric;
+use crate::options::{ClientOptions, read};
 use crate::retry::Deadline;
-use accumulator::{Accumulator, Append, Outcome};
-use ottla_model::Compression;
+use accumulator::Accumulator;
+use interceptor::Interceptors;
+use metrics::{ProducerMetrics, Timed};
+use ottla_config::Scope;
+use ottla_env::Env;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
-
-/// Which replicas have to have a record before it counts as written (`acks`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acks {
-    /// 0: sending is enough; offsets are not known.
-    None,
-    /// 1: the leader.
-    Leader,
-    /// all: every in-sync replica.
-    All,
-}
-
-/// Settings of a producer, under Kafka's names.
-#[derive(Debug, Clone)]
-pub struct ProducerOptions {
-    /// `acks`, all.
-    pub acks: Acks,
-    /// `enable.idempotence`; `None` is Kafka's default: true where `acks` is all.
-    pub enable_idempotence: Option<bool>,
-    /// `batch.size`, 16 KiB: bytes before compression; a larger record gets a batch of its own.
-    pub batch_size: usize,
-    /// `linger.ms`, 5 ms: how long a batch waits for more records. A batch whose delivery is awaited does not wait
-    /// while its leader has nothing else in flight, so that awaited single sends cost a round trip each, not a linger.
-    pub linger: Duration,
-    /// `compression.type`, none.
-    pub compression: Compression,
-    /// `compression.<type>.level`; `None` is the codec's own default.
-    pub compression_level: Option<i32>,
-    /// `max.in.flight.requests.per.connection`, 5; at most 5 with idempotence.
-    pub max_in_flight: usize,
-    /// `max.request.size`, 1 MiB.
-    pub max_request_size: usize,
-    /// `buffer.memory`, 32 MiB: batches that are not acknowledged; a further record waits.
-    pub buffer_memory: usize,
-    /// `max.block.ms`, 60 s: how long `send` may wait for metadata and for memory.
-    pub max_block: Duration,
-    /// `delivery.timeout.ms`, 120 s: from `send` to acknowledged or given up.
-    pub delivery_timeout: Duration,
-    /// Whether a topic that does not exist may be created by the broker (`auto.create.topics.enable` there); true.
-    pub allow_auto_create_topics: bool,
-}
-
-impl Default for ProducerOptions {
-    fn default() -> ProducerOptions {
-        ProducerOptions {
-            acks: Acks::All,
-            enable_idempotence: None,
-            batch_size: 16 * 1024,
-            linger: Duration::from_millis(5),
-            compression: Compression::None,
-            compression_level: None,
-            max_in_flight: 5,
-            max_request_size: 1024 * 1024,
-            buffer_memory: 32 * 1024 * 1024,
-            max_block: Duration::from_secs(60),
-            delivery_timeout: Duration::from_secs(120),
-            allow_auto_create_topics: true,
-        }
-    }
-}
-
-impl ProducerOptions {
-    fn idempotent(&self) -> bool {
-        self.enable_idempotence.unwrap_or(self.acks == Acks::All)
-    }
-
-    fn check(&self) -> Result<()> {
-        let wrong = |text: &str| Err(Error::invalid(text));
-        if self.idempotent() && self.acks != Acks::All {
-            return wrong("enable.idempotence needs acks=all");
-        }
-        if self.idempotent() && self.max_in_flight > 5 {
-            return wrong("enable.idempotence allows max.in.flight.requests.per.connection up to 5");
-        }
-        if self.max_in_flight == 0 {
-            return wrong("max.in.flight.requests.per.connection must be at least 1");
-        }
-        if self.buffer_memory > Semaphore::MAX_PERMITS || self.buffer_memory > u32::MAX as usize {
-            return wrong("buffer.memory must be below 4 GiB");
-        }
-        if self.buffer_memory < self.batch_size.max(1024) {
-            return wrong("buffer.memory must be at least batch.size and 1024");
-        }
-        Ok(())
-    }
-}
-
-/// A record to send; borrowed, as it is copied into a batch at once.
-#[derive(Debug, Clone, Copy)]
-pub struct ProducerRecord<'a> {
-    /// Its topic.
-    pub topic: &'a str,
-    /// Its partition; `None` chooses by the key, or any where there is no key.
-    pub partition: Option<i32>,
-    /// ms since 1970; `None` is now.
-    pub timestamp: Option<i64>,
-    /// Its key, which decides the partition and what compaction keeps.
-    pub key: Option<&'a [u8]>,
-    /// Its value; `None` is a tombstone.
-    pub value: Option<&'a [u8]>,
-    /// Its headers, in order.
-    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
-}
-
-impl<'a> ProducerRecord<'a> {
-    /// A record without headers for any partition of its key.
-    pub fn new(topic: &'a str, key: Option<&'a [u8]>, value: Option<&'a [u8]>) -> ProducerRecord<'a> {
-        ProducerRecord { topic, partition: None, timestamp: None, key, value, headers: &[] }
-    }
-}
-
-/// Where a record was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordMetadata {
-    /// Its topic.
-    pub topic: Arc<str>,
-    /// Its partition.
-    pub partition: i32,
-    /// Its offset; -1 where the broker did not say (acks=0).
-    pub offset: i64,
-    /// ms since 1970: the record's own, or the broker's with `message.timestamp.type=LogAppendTime`.
-    pub timestamp: i64,
-}
-
-/// What will become of a record; cheap, and may be dropped.
-#[derive(Debug, Clone)]
-pub struct Delivery {
-    outcome: Arc<Outcome>,
-    index: u32,
-    timestamp: i64,
-    shared: Arc<Shared>,
-}
-
-impl Delivery {
-    /// Waits until the record is acknowledged or given up, at most `delivery.timeout.ms` from its `send`.
-    pub async fn wait(&self) -> Result<RecordMetadata> {
-        loop {
-            if let Some(result) = self.get() {
-                return result;
-            }
-            if !self.outcome.awaited.swap(true, Ordering::Relaxed) {
-                self.shared.doorbell.notify_one();
-            }
-            self.outcome.wait().await;
-        }
-    }
-
-    /// As [`Delivery::wait`], but the batch lingers as if nobody waited.
-    pub async fn wait_lingering(&self) -> Result<RecordMetadata> {
-        loop {
-            if let Some(result) = self.get() {
-                return result;
-            }
-            self.outcome.wait().await;
-        }
-    }
-
-    /// The result, if there is one yet.
-    pub fn get(&self) -> Option<Result<RecordMetadata>> {
-        self.outcome.record(self.index, self.timestamp)
-    }
-
-    /// The partition that was chosen.
-    pub fn partition(&self) -> i32 {
-        self.outcome.partition
-    }
-}
+use transaction::Transaction;
 
 /// Sends records. Clones share the batches and the background task; when the last is dropped, what was sent is still
-/// delivered in the background.
+/// delivered in the background, and an open transaction is aborted.
+///
+/// ```no_run
+/// # async fn example() -> ottla_client::Result<()> {
+/// use ottla_client::{Env, Producer, ProducerRecord};
+///
+/// let producer = Producer::from_configs(Env::real(), [("bootstrap.servers", "localhost:9092"), ("linger.ms", "20")])?;
+/// let delivery = producer.send(ProducerRecord::new("flights", Some(b"LX40"), Some(b"boarding"))).await?;
+/// println!("written at offset {}", delivery.wait().await?.offset);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Producer {
     handle: Arc<Handle>,
@@ -208,79 +80,84 @@ impl Drop for Handle {
 #[derive(Debug)]
 struct Shared {
     client: Client,
+    /// The client was made for this producer and ends with it.
+    owns_client: bool,
     options: ProducerOptions,
+    interceptors: Interceptors,
     /// All batches. The producer's only lock; never held across an await or while encoding.
     accumulator: Mutex<Accumulator>,
     /// Wakes the sender: a batch was opened or filled, an answer came, a flush or close began.
-    doorbell: Notify,
+    doorbell: Arc<Notify>,
     /// `buffer.memory` in bytes.
     memory: Arc<Semaphore>,
     /// Calls of `send` that wait for memory: nothing lingers meanwhile.
     pressed: AtomicUsize,
+    metrics: ProducerMetrics,
     /// True when the sender has ended.
     ended: watch::Sender<bool>,
 }
 
 impl Producer {
+    /// A producer with a client of its own, from Kafka's configs by name. Nothing is dialled yet.
+    ///
+    /// Names that are unknown, or have no effect here, are logged as warnings; `key.serializer` and `value.serializer`
+    /// are among them, as records are bytes.
+    ///
+    /// # Errors
+    /// A value that cannot be used, or settings that exclude each other, in Kafka's words.
+    pub fn from_configs<K: Into<String>, V: Into<String>>(
+        env: Env,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Producer> {
+        let configs = read(Scope::Producer, pairs)?;
+        let options = ProducerOptions::from_configs(&configs)?;
+        let client = Client::new(env, ClientOptions::from_configs(&configs))?;
+        Producer::run(client, options, true)
+    }
+
     pub(crate) fn start(client: Client, options: ProducerOptions) -> Result<Producer> {
-        options.check()?;
+        Producer::run(client, options, false)
+    }
+
+    fn run(client: Client, options: ProducerOptions, owns_client: bool) -> Result<Producer> {
+        let options = options.resolve(client.options().request_timeout)?;
         let env = client.env().clone();
+        let doorbell = Arc::new(Notify::new());
+        let transaction = options.transactional_id.as_deref().map(Transaction::new);
         let shared = Arc::new(Shared {
             memory: Arc::new(Semaphore::new(options.buffer_memory)),
+            metrics: ProducerMetrics::new(client.metrics("producer")),
+            accumulator: Mutex::new(Accumulator::new(doorbell.clone(), transaction)),
+            interceptors: Interceptors(options.interceptors.clone()),
             client,
+            owns_client,
             options,
-            accumulator: Mutex::default(),
-            doorbell: Notify::new(),
+            doorbell,
             pressed: AtomicUsize::new(0),
             ended: watch::channel(false).0,
         });
+        ProducerMetrics::watch(&shared);
         env.spawn("producer sender", sender::run(shared.clone()));
         Ok(Producer { handle: Arc::new(Handle { shared }) })
     }
 
-    /// Appends `record` to a batch and returns at once, except for waiting up to `max.block.ms` for the topic's metadata
-    /// or for memory. Dropping the future before it is ready drops the record.
+    /// The number of partitions of `topic`, waiting up to `max.block.ms` for its metadata.
     ///
     /// # Errors
-    /// The record is too large, its partition does not exist, the topic is unknown, memory stayed full, or the producer
-    /// is closed. Failures of delivery come from [`Delivery::wait`].
-    pub async fn send(&self, record: ProducerRecord<'_>) -> Result<Delivery> {
-        let shared = &self.handle.shared;
-        let env = shared.client.env();
-        let timestamp = record.timestamp.unwrap_or_else(|| env.now_ms());
-        let mut memory: Option<OwnedSemaphorePermit> = None;
-        let mut deadline: Option<Deadline> = None;
-        loop {
-            let appended = shared.accumulator.lock().append(env, &shared.options, &record, timestamp, &mut memory)?;
-            match appended {
-                Append::Done { outcome, index, wake_sender } => {
-                    if wake_sender {
-                        shared.doorbell.notify_one();
-                    }
-                    return Ok(Delivery { outcome, index, timestamp, shared: shared.clone() });
-                }
-                Append::NeedTopic => {
-                    let deadline = *deadline.get_or_insert_with(|| Deadline::after(env, shared.options.max_block));
-                    shared.learn_topic(record.topic, &deadline).await?;
-                }
-                Append::NeedBatch(bytes) => {
-                    let deadline = *deadline.get_or_insert_with(|| Deadline::after(env, shared.options.max_block));
-                    memory = Some(shared.reserve(bytes, &deadline).await?);
-                }
-            }
-        }
-    }
-
-    /// The number of partitions of `topic`.
+    /// Why the topic could not be described.
     pub async fn partitions_for(&self, topic: &str) -> Result<usize> {
         let shared = &self.handle.shared;
         let deadline = Deadline::after(shared.client.env(), shared.options.max_block);
         shared.learn_topic(topic, &deadline).await
     }
 
-    /// Sends what is queued without lingering and waits until it is delivered or given up.
+    /// Sends what is queued without lingering and waits until all that was sent before is delivered or given up, which
+    /// takes `delivery.timeout.ms` at most. Records that others send meanwhile are not waited for.
+    ///
+    /// Dropping the future ends the wait and the hurry; nothing else is lost.
     pub async fn flush(&self) {
         let shared = &self.handle.shared;
+        let _timed = Timed::new(shared, &shared.metrics.flush_time);
         let outstanding = {
             let mut accumulator = shared.accumulator.lock();
             accumulator.flushing += 1;
@@ -293,8 +170,13 @@ impl Producer {
         }
     }
 
-    /// Takes no more records, delivers those that were sent, and ends the background task; after `timeout` what is left
-    /// fails with `Closed`.
+    /// Takes no more records, delivers those that were sent, aborts an open transaction, and ends the background task;
+    /// after `timeout` what is left fails with `Closed`.
+    ///
+    /// Dropping the future leaves the producer closing in the background.
+    ///
+    /// # Errors
+    /// `Timeout`: records were left, and have failed.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
         let shared = &self.handle.shared;
         shared.accumulator.lock().closing = true;
@@ -306,8 +188,15 @@ impl Producer {
         }
         let error = Error::new(ErrorKind::Closed, "the producer was closed before the record was delivered");
         shared.accumulator.lock().abandon(&error);
+        shared.tell_finished();
         shared.doorbell.notify_one();
         Err(Error::new(ErrorKind::Timeout, format!("records were left after {} ms", timeout.as_millis())))
+    }
+
+    /// All metrics as they are now, under the Java producer's names: groups `producer-metrics`,
+    /// `producer-topic-metrics` and what the connections count.
+    pub fn metrics(&self) -> Vec<Metric> {
+        self.handle.shared.metrics.registry.snapshot()
     }
 }
 
@@ -331,15 +220,16 @@ impl Drop for Pressed<'_> {
 
 impl Shared {
     async fn learn_topic(&self, topic: &str, deadline: &Deadline) -> Result<usize> {
+        let _timed = Timed::new(self, &self.metrics.metadata_wait);
         let metadata = self.client.topic(topic, self.options.allow_auto_create_topics, deadline).await?;
-        let mut accumulator = self.accumulator.lock();
-        accumulator.update_topic(&Arc::from(topic), &metadata);
+        let now = self.client.env().monotonic();
+        self.accumulator.lock().update_topic(&Arc::from(topic), &metadata, now);
         Ok(metadata.partitions.len())
     }
 
     async fn reserve(&self, bytes: usize, deadline: &Deadline) -> Result<OwnedSemaphorePermit> {
-        // A record above the whole budget may still go alone.
-        let bytes = bytes.min(self.options.buffer_memory) as u32;
+        // A record above the whole budget may still go alone; a batch is below 2 GiB.
+        let bytes = bytes.min(self.options.buffer_memory).min(u32::MAX as usize) as u32;
         if let Ok(permit) = self.memory.clone().try_acquire_many_owned(bytes) {
             return Ok(permit);
         }
@@ -347,18 +237,42 @@ impl Shared {
         let _pressed = Pressed(self);
         self.doorbell.notify_one();
         let env = self.client.env();
+        let since = env.monotonic();
         let left = deadline.left(env).unwrap_or_default();
-        match env.timeout(left, self.memory.clone().acquire_many_owned(bytes)).await {
+        let reserved = env.timeout(left, self.memory.clone().acquire_many_owned(bytes)).await;
+        self.metrics.buffer_waited(env.monotonic().saturating_sub(since), reserved.is_err());
+        match reserved {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(Error::closed()),
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,
                 format!(
-                    "buffer.memory ({} bytes) stayed full for {} ms: the brokers take less than is sent",
+                    "buffer.memory ({} bytes) stayed full for {} ms (max.block.ms): the brokers take less than is sent",
                     self.options.buffer_memory,
                     deadline.limit.as_millis()
                 ),
             )),
+        }
+    }
+
+    /// Tells the interceptors of batches that are settled, outside of all locks.
+    fn tell_finished(&self) {
+        if self.interceptors.is_empty() {
+            return;
+        }
+        let finished = std::mem::take(&mut self.accumulator.lock().finished);
+        for batch in finished {
+            for (index, timestamp) in batch.timestamps.iter().enumerate() {
+                match batch.outcome.record(index as u32, *timestamp) {
+                    Some(Ok(metadata)) => self.interceptors.on_acknowledgement(&metadata, None),
+                    Some(Err(error)) => {
+                        let (topic, partition) = (batch.outcome.topic.clone(), batch.outcome.partition);
+                        let metadata = RecordMetadata { topic, partition, offset: -1, timestamp: *timestamp };
+                        self.interceptors.on_acknowledgement(&metadata, Some(&error));
+                    }
+                    None => {}
+                }
+            }
         }
     }
 }

@@ -1,17 +1,23 @@
 //! The background task of a producer: takes due batches, groups them by leader into Produce requests, and hands the
-//! answers back to the accumulator. It waits for nothing but its doorbell and the next due time: dialling, metadata and
-//! answers happen in tasks of their own that ring when they are done.
+//! answers back to the accumulator. It waits for nothing but its doorbell and the next due time: dialling, metadata,
+//! producer ids, the transaction's requests and answers happen in tasks of their own that ring when they are done.
 
-use super::accumulator::{Acked, Due, ProducerId};
-use super::{Acks, Shared};
+use super::Shared;
+use super::accumulator::{Accumulator, Due, Failure, Verdict};
+use super::batch::ProducerId;
+use super::coordinator_calls::Call;
+use super::delivery::Acked;
+use super::options::Acks;
+use super::requests::{endpoints, moved, partition_result, produce_request};
+use super::transaction::{Next, Request};
 use crate::broker::{Connection, Purpose};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::metadata::Snapshot;
 use crate::retry::{Backoff, Deadline};
-use ottla_model::{ErrorCode, Records, Str};
+use ottla_model::ErrorCode;
 use ottla_protocol::init_producer_id_request::InitProducerIdRequest;
 use ottla_protocol::init_producer_id_response::InitProducerIdResponse;
-use ottla_protocol::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use ottla_protocol::produce_request::ProduceRequest;
 use ottla_protocol::produce_response::ProduceResponse;
 use ottla_wire::Pending;
 use parking_lot::Mutex;
@@ -20,14 +26,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The first version whose topics are named by id (KIP-516).
-const TOPIC_IDS_FROM: i16 = 13;
-
 /// What the sender and its tasks share.
 #[derive(Debug, Default)]
 struct Progress {
     /// Requests without an answer by node.
     in_flight: HashMap<i32, usize>,
+    /// Until when a node does not want more (KIP-219).
+    throttled: HashMap<i32, Duration>,
     /// Nodes that a task dials.
     dialling: BTreeSet<i32>,
     /// Why a node could not be dialled last time, for the message of an expired batch.
@@ -39,10 +44,26 @@ struct Progress {
     /// Do not fetch metadata before.
     refresh_not_before: Duration,
     metadata_error: Option<Error>,
+    /// A task fetches a producer id.
+    initializing: bool,
+    /// Why there is none yet.
+    id_error: Option<Error>,
+    id_not_before: Duration,
+    id_backoff: Option<Backoff>,
+    transaction_backoff: Option<Backoff>,
+    /// When topics were last looked through for unused ones.
+    swept: Duration,
 }
 
 /// A request to be made: the leader's node, its connection, what is due there.
 type ToSend = (i32, Arc<Connection>, Vec<Due>);
+
+/// What is due for one leader, as it is collected.
+struct Collected {
+    connection: Arc<Connection>,
+    bytes: usize,
+    due: Vec<Due>,
+}
 
 #[derive(Debug, Clone)]
 struct Sender {
@@ -54,16 +75,12 @@ struct Sender {
 /// Runs until the producer is closed and nothing is left to deliver.
 pub(super) async fn run(shared: Arc<Shared>) {
     let sender = Sender { shared: shared.clone(), progress: Arc::default() };
-    let mut id_backoff = shared.client.backoff();
     loop {
-        {
-            let accumulator = shared.accumulator.lock();
-            if accumulator.closing && accumulator.is_empty() {
-                break;
-            }
+        if sender.is_done() {
+            break;
         }
-        sender.ensure_producer_id(&mut id_backoff).await;
         let wait = sender.send_due().await;
+        shared.tell_finished();
         let env = shared.client.env();
         match wait {
             Some(wait) => {
@@ -72,61 +89,31 @@ pub(super) async fn run(shared: Arc<Shared>) {
             None => shared.doorbell.notified().await,
         }
     }
+    shared.tell_finished();
+    shared.interceptors.close();
+    if let Some(partitioner) = &shared.options.partitioner {
+        partitioner.close();
+    }
+    if shared.owns_client {
+        shared.client.close();
+    }
     shared.ended.send_replace(true);
 }
 
 impl Sender {
-    /// Fetches a producer id when records wait for one, and a new one once a sequence was lost.
-    async fn ensure_producer_id(&self, backoff: &mut Backoff) {
-        let shared = &self.shared;
-        if !shared.options.idempotent() {
-            return;
+    /// Whether the producer is closed and has nothing left to do. Ends what transaction is open then.
+    fn is_done(&self) -> bool {
+        let mut accumulator = self.shared.accumulator.lock();
+        if !accumulator.closing {
+            return false;
         }
-        {
-            let accumulator = shared.accumulator.lock();
-            let renew = accumulator.renew_producer_id && accumulator.in_flight() == 0;
-            let first = accumulator.producer_id.is_none() && !accumulator.is_empty();
-            if !first && !renew {
-                return;
-            }
-        }
-        match self.init_producer_id().await {
-            Ok(producer_id) => {
-                backoff.reset();
-                shared.accumulator.lock().set_producer_id(producer_id);
-            }
-            Err(error) if error.is_retriable() => {
-                tracing::debug!(%error, "no producer id yet");
-                self.progress.lock().metadata_error = Some(error);
-                shared.client.env().sleep(backoff.next(shared.client.env())).await;
-                shared.doorbell.notify_one();
-            }
-            Err(error) => shared.accumulator.lock().fail_all(&error.context("no producer id")),
-        }
-    }
-
-    async fn init_producer_id(&self) -> Result<ProducerId> {
-        let client = &self.shared.client;
-        // One round only: expiry of batches has to go on between the attempts.
-        let deadline = Deadline::after(client.env(), client.options().request_timeout);
-        let request = InitProducerIdRequest {
-            transactional_id: None,
-            transaction_timeout_ms: i32::MAX,
-            producer_id: -1,
-            producer_epoch: -1,
-            ..Default::default()
-        };
-        let response: InitProducerIdResponse = client.any(&request, &deadline).await?;
-        match ErrorCode::from_code(response.error_code) {
-            ErrorCode::None => Ok(ProducerId { id: response.producer_id, epoch: response.producer_epoch }),
-            code => Err(Error::from_code(code, "InitProducerId", None)),
-        }
+        let ongoing = accumulator.transaction.as_mut().is_some_and(|transaction| transaction.close());
+        accumulator.is_empty() && (!ongoing || accumulator.abandoned)
     }
 
     /// Sends what is due and says how long nothing more is due; `None`: until the doorbell.
     async fn send_due(&self) -> Option<Duration> {
-        let shared = &self.shared;
-        let snapshot = shared.client.snapshot();
+        let snapshot = self.shared.client.snapshot();
         let (requests, wait) = self.collect(&snapshot);
         for (node, connection, due) in requests {
             self.send(node, &connection, due).await;
@@ -135,94 +122,149 @@ impl Sender {
         wait
     }
 
-    /// Takes due batches, at most `max.request.size` per leader, one batch per partition.
+    /// Takes due batches, about `max.request.size` per leader, one batch per partition.
     fn collect(&self, snapshot: &Snapshot) -> (Vec<ToSend>, Option<Duration>) {
         let shared = &self.shared;
         let options = &shared.options;
-        let env = shared.client.env();
-        let now = env.monotonic();
+        let now = shared.client.env().monotonic();
         let pressed = shared.pressed.load(Ordering::Relaxed) > 0;
-        let mut accumulator = shared.accumulator.lock();
+        let mut guard = shared.accumulator.lock();
+        let accumulator = &mut *guard;
         let mut progress = self.progress.lock();
-        if accumulator.metadata_version != snapshot.version {
-            accumulator.metadata_version = snapshot.version;
-            let names: Vec<Arc<str>> = accumulator.topics.keys().cloned().collect();
-            for name in names {
-                if let Some(metadata) = snapshot.topics.get(&name)
-                    && metadata.error == ErrorCode::None
-                {
-                    accumulator.update_topic(&name, metadata);
-                }
-            }
+        self.take_metadata(accumulator, &mut progress, snapshot, now);
+        for (topic, records) in
+            accumulator.expire(options, now, |topic, partition| progress.explain(snapshot, topic, partition))
+        {
+            shared.metrics.failed(&topic, records);
         }
-        accumulator.expire(options, now, |topic, partition| progress.explain(snapshot, topic, partition));
-        if options.idempotent() && (accumulator.producer_id.is_none() || accumulator.renew_producer_id) {
-            // Comes back when the id is there; what is in flight rings when it returns.
-            return (Vec::new(), (!accumulator.is_empty()).then_some(options.delivery_timeout));
+        let mut wait = accumulator.next_expiry(options, now);
+        let mut sooner = |other: Duration| wait = Some(wait.map_or(other, |wait| wait.min(other)));
+        if let Some(later) = self.drive_transaction(accumulator, &mut progress, now) {
+            sooner(later);
+        }
+        if options.idempotent() && options.transactional_id.is_none() && accumulator.producer_id.is_none() {
+            // Comes back when the id is there.
+            self.ensure_producer_id(accumulator, &mut progress, now);
+            return (Vec::new(), wait);
         }
         if snapshot.fetched_at + shared.client.options().metadata_max_age < now && !accumulator.is_empty() {
             progress.stale = true;
         }
-        let mut by_node: BTreeMap<i32, (Arc<Connection>, usize, Vec<Due>)> = BTreeMap::new();
-        let mut wait: Option<Duration> = None;
-        let mut sooner = |other: Duration| wait = Some(wait.map_or(other, |wait| wait.min(other)));
-        let names: Vec<Arc<str>> = accumulator.topics.keys().cloned().collect();
-        for name in names {
-            let count = accumulator.topics.get(&name).map_or(0, |topic| topic.queues.len());
-            for partition in 0..count {
-                let leader = snapshot.leader(&name, partition as i32);
-                let idle = leader.is_some_and(|leader| !progress.in_flight.contains_key(&leader.node));
-                match accumulator.wait_for(&name, partition, options, now, idle, pressed) {
-                    None => continue,
-                    Some(Duration::ZERO) => {}
-                    Some(later) => {
-                        sooner(later);
-                        continue;
+        let mut by_node: BTreeMap<i32, Collected> = BTreeMap::new();
+        let mut left_out = Vec::new();
+        for _ in 0..accumulator.active.len() {
+            let Some(key) = accumulator.active.pop_front() else { break };
+            let name = accumulator.topics[key.0].name.clone();
+            let leader = snapshot.leader(&name, key.1 as i32);
+            let idle = leader.is_some_and(|leader| !progress.in_flight.contains_key(&leader.node));
+            let due = accumulator.wait(key, options, now, pressed, idle);
+            let mut full = false;
+            match (due, leader) {
+                (None, _) => {}
+                (Some(later), _) if !later.is_zero() => sooner(later),
+                // The expiry is in `wait` already.
+                (Some(_), None) => progress.stale = true,
+                (Some(_), Some(leader)) => {
+                    let open = self.open(leader.node, &mut progress, &mut by_node, now);
+                    accumulator.node_ready(leader.node, now, open.is_some());
+                    match open {
+                        Some(entry) if entry.bytes >= options.max_request_size => {
+                            full = true;
+                            sooner(Duration::ZERO);
+                        }
+                        Some(entry) => {
+                            let taken = accumulator.take_due(key, entry.connection.id, options.idempotent());
+                            // Without one, earlier batches have to come back first; their answers ring.
+                            if let Some(due) = taken {
+                                entry.bytes += due.batch.size();
+                                entry.due.push(due);
+                                // A second batch may wait already; it goes into the next request.
+                                if let Some(later) = accumulator.wait(key, options, now, pressed, false) {
+                                    sooner(later);
+                                }
+                            }
+                        }
+                        None => {
+                            if let Some(until) = progress.throttled.get(&leader.node) {
+                                sooner(until.saturating_sub(now));
+                            }
+                        }
                     }
                 }
-                let Some(leader) = leader else {
-                    progress.stale = true;
-                    sooner(options.delivery_timeout);
-                    continue;
-                };
-                let full = progress.in_flight.get(&leader.node).is_some_and(|count| *count >= options.max_in_flight);
-                if full {
-                    // The answer rings.
-                    continue;
-                }
-                let entry = match by_node.get_mut(&leader.node) {
-                    Some(entry) => entry,
-                    None => match self.ready(leader.node, &mut progress) {
-                        Some(connection) => by_node.entry(leader.node).or_insert_with(|| (connection, 0, Vec::new())),
-                        None => {
-                            sooner(options.delivery_timeout);
-                            continue;
-                        }
-                    },
-                };
-                if entry.1 >= options.max_request_size {
-                    sooner(Duration::ZERO);
-                    continue;
-                }
-                // Without one, batches of this partition are still on an earlier connection; their answers ring.
-                let Some(due) = accumulator.take_due(&name, partition, entry.0.id) else { continue };
-                entry.1 += due.batch.size();
-                entry.2.push(due);
-                // A second batch of this partition may wait already; it goes into the next request.
-                if let Some(later) = accumulator.wait_for(&name, partition, options, now, false, pressed) {
-                    sooner(later);
-                }
+            }
+            let queue = &mut accumulator.topics[key.0].queues[key.1];
+            queue.listed = queue.waiting() > 0;
+            match (queue.listed, full) {
+                (false, _) => {}
+                (true, true) => left_out.push(key),
+                (true, false) => accumulator.active.push_back(key),
             }
         }
-        let requests: Vec<_> = by_node
+        // Those that found the request full come first the next time.
+        for key in left_out.into_iter().rev() {
+            accumulator.active.push_front(key);
+        }
+        let requests: Vec<ToSend> = by_node
             .into_iter()
-            .filter(|(_, (_, _, due))| !due.is_empty())
-            .map(|(node, (connection, _, due))| (node, connection, due))
+            .filter(|(_, collected)| !collected.due.is_empty())
+            .map(|(node, collected)| (node, collected.connection, collected.due))
             .collect();
         for (node, _, _) in &requests {
             *progress.in_flight.entry(*node).or_default() += 1;
         }
         (requests, wait)
+    }
+
+    /// Brings the accumulator's topics up to the snapshot, and drops those that nothing is sent to.
+    fn take_metadata(
+        &self,
+        accumulator: &mut Accumulator,
+        progress: &mut Progress,
+        snapshot: &Snapshot,
+        now: Duration,
+    ) {
+        if accumulator.metadata_version != snapshot.version {
+            accumulator.metadata_version = snapshot.version;
+            for name in accumulator.names() {
+                if let Some(metadata) = snapshot.topics.get(&name)
+                    && metadata.error == ErrorCode::None
+                {
+                    accumulator.update_topic(&name, metadata, now);
+                }
+            }
+        }
+        let idle = self.shared.options.metadata_max_idle;
+        if now.saturating_sub(progress.swept) >= idle {
+            progress.swept = now;
+            for name in accumulator.forget_idle(now, idle) {
+                tracing::debug!(topic = &*name, "nothing was sent to it for metadata.max.idle.ms");
+                self.shared.client.forget_topic(&name);
+                self.shared.metrics.forget(&name);
+            }
+        }
+    }
+
+    /// The request to `node` that is being collected; `None` while the node takes none.
+    fn open<'a>(
+        &self,
+        node: i32,
+        progress: &mut Progress,
+        by_node: &'a mut BTreeMap<i32, Collected>,
+        now: Duration,
+    ) -> Option<&'a mut Collected> {
+        if !by_node.contains_key(&node) {
+            if progress.in_flight.get(&node).is_some_and(|count| *count >= self.shared.options.max_in_flight) {
+                // The answer rings.
+                return None;
+            }
+            if progress.throttled.get(&node).is_some_and(|until| *until > now) {
+                return None;
+            }
+            progress.throttled.remove(&node);
+            let connection = self.ready(node, progress)?;
+            by_node.insert(node, Collected { connection, bytes: 0, due: Vec::new() });
+        }
+        by_node.get_mut(&node)
     }
 
     /// The open connection to `node`; otherwise a task dials it and rings.
@@ -262,36 +304,59 @@ impl Sender {
     /// Puts one request on the wire, in order with the earlier ones to this node; a task waits for its answer.
     async fn send(&self, node: i32, connection: &Arc<Connection>, mut due: Vec<Due>) {
         let shared = &self.shared;
+        let env = shared.client.env();
         let request_timeout = shared.client.options().request_timeout;
+        let transaction_v1 = {
+            let accumulator = shared.accumulator.lock();
+            accumulator.transaction.as_ref().is_some_and(|transaction| !transaction.version_2())
+        };
         let encoded = connection
             .version::<ProduceRequest>()
-            .and_then(|version| produce_request(shared, &mut due, version, request_timeout));
+            .and_then(|version| produce_request(&shared.options, &mut due, version, transaction_v1, request_timeout));
+        let started = env.monotonic();
+        shared.metrics.request_sent(&due, started);
         let (request, version) = match encoded {
             Ok(encoded) => encoded,
-            Err(error) => return self.answered(node, due, Err(error)),
+            Err(error) => return self.answered(node, due, Err(error), started),
         };
         if shared.options.acks == Acks::None {
             let sent = connection.send(&request, version).await;
-            return self.answered(node, due, sent.map(|()| None));
+            return self.answered(node, due, sent.map(|()| None), started);
         }
         match connection.start(&request, version).await {
             Ok(pending) => {
                 let (this, connection) = (self.clone(), connection.clone());
-                shared.client.env().spawn("produce answer", async move {
+                env.spawn("produce answer", async move {
                     let pending: Pending<ProduceRequest> = pending;
                     let answer = pending.wait(request_timeout).await.map_err(|error| connection.failed(error));
-                    this.answered(node, due, answer.map(Some));
+                    this.answered(node, due, answer.map(Some), started);
+                    this.shared.tell_finished();
                 });
             }
-            Err(error) => self.answered(node, due, Err(error)),
+            Err(error) => self.answered(node, due, Err(error), started),
         }
     }
 
     /// Settles the batches of a request. `None` stands for the answer that acks=0 does not get.
-    fn answered(&self, node: i32, due: Vec<Due>, answer: Result<Option<ProduceResponse>>) {
+    fn answered(&self, node: i32, due: Vec<Due>, answer: Result<Option<ProduceResponse>>, started: Duration) {
         let shared = &self.shared;
         let env = shared.client.env();
         let now = env.monotonic();
+        let throttle_ms = match &answer {
+            Ok(Some(response)) => response.throttle_time_ms,
+            _ => 0,
+        };
+        shared.metrics.request_done(now.saturating_sub(started), throttle_ms);
+        let moves: Vec<_> = match &answer {
+            Ok(Some(response)) => due
+                .iter()
+                .filter_map(|due| moved(response, due).map(|leader| (due.topic.clone(), due.partition, leader)))
+                .collect(),
+            _ => Vec::new(),
+        };
+        if let (Ok(Some(response)), false) = (&answer, moves.is_empty()) {
+            shared.client.leaders_moved(&moves, &endpoints(response));
+        }
         let mut accumulator = shared.accumulator.lock();
         let mut progress = self.progress.lock();
         if let Some(count) = progress.in_flight.get_mut(&node) {
@@ -300,27 +365,161 @@ impl Sender {
                 progress.in_flight.remove(&node);
             }
         }
+        if throttle_ms > 0 {
+            progress.throttled.insert(node, now + Duration::from_millis(throttle_ms.unsigned_abs().into()));
+        }
         for due in due {
             let result = match &answer {
                 Ok(Some(response)) => partition_result(response, &due),
                 Ok(None) => Ok(Acked { base_offset: -1, log_append_time: -1 }),
-                Err(error) => Err(error.clone()),
+                Err(error) => Err(Failure::from(error.clone())),
             };
             match result {
                 Ok(acked) => accumulator.acked(due, acked),
-                Err(error) => {
-                    tracing::debug!(topic = &*due.topic, partition = due.partition, %error, "a batch was not written");
-                    // Without an error code the connection failed: the leader may have moved.
-                    progress.stale |= error.code().is_none_or(ErrorCode::is_metadata_stale);
-                    let retry = error.is_retriable();
-                    let backoff = shared.client.backoff().next(env);
-                    accumulator.failed(due, error, retry, &shared.options, now, backoff);
+                Err(failure) => {
+                    let hinted =
+                        moves.iter().any(|(topic, partition, _)| *topic == due.topic && *partition == due.partition);
+                    self.failed(&mut accumulator, &mut progress, due, failure, hinted, now);
                 }
             }
         }
         drop(progress);
         drop(accumulator);
         shared.doorbell.notify_one();
+    }
+
+    fn failed(
+        &self,
+        accumulator: &mut Accumulator,
+        progress: &mut Progress,
+        due: Due,
+        failure: Failure,
+        hinted: bool,
+        now: Duration,
+    ) {
+        let shared = &self.shared;
+        let client = &shared.client;
+        let (topic, records) = (due.topic.clone(), due.batch.count);
+        tracing::debug!(topic = &*topic, partition = due.partition, error = %failure.error, "a batch was not written");
+        // Without an error code the connection failed: the leader may have moved. With a hint it is known where to.
+        progress.stale |= !hinted && failure.error.code().is_none_or(ErrorCode::is_metadata_stale);
+        let backoff = |state: &mut Option<Backoff>| match hinted {
+            true => Duration::ZERO,
+            false => state.get_or_insert_with(|| client.backoff()).next(client.env()),
+        };
+        match accumulator.failed(due, failure, &shared.options, now, backoff) {
+            Verdict::Again => shared.metrics.retried(&topic, records),
+            Verdict::Split => shared.metrics.split(),
+            Verdict::GivenUp => shared.metrics.failed(&topic, records),
+        }
+    }
+
+    /// Has a task fetch a producer id when records wait for one.
+    fn ensure_producer_id(&self, accumulator: &mut Accumulator, progress: &mut Progress, now: Duration) {
+        if accumulator.is_empty() || progress.initializing {
+            return;
+        }
+        progress.initializing = true;
+        let not_before = progress.id_not_before;
+        let this = self.clone();
+        self.shared.client.env().spawn("producer id", async move {
+            let client = &this.shared.client;
+            let env = client.env();
+            env.sleep(not_before.saturating_sub(now)).await;
+            let result = this.init_producer_id().await;
+            {
+                let mut accumulator = this.shared.accumulator.lock();
+                let mut progress = this.progress.lock();
+                progress.initializing = false;
+                match result {
+                    Ok(producer_id) => {
+                        progress.id_backoff = None;
+                        progress.id_error = None;
+                        accumulator.set_producer_id(producer_id);
+                    }
+                    Err(error) if error.is_retriable() => {
+                        tracing::debug!(%error, "no producer id yet");
+                        progress.id_error = Some(error);
+                        let wait = progress.id_backoff.get_or_insert_with(|| client.backoff()).next(env);
+                        progress.id_not_before = env.monotonic() + wait;
+                    }
+                    Err(error) => accumulator.fail_queued(&error.context("no producer id"), true),
+                }
+            }
+            this.shared.doorbell.notify_one();
+        });
+    }
+
+    async fn init_producer_id(&self) -> Result<ProducerId> {
+        let client = &self.shared.client;
+        let deadline = Deadline::after(client.env(), client.options().request_timeout);
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            transaction_timeout_ms: i32::MAX,
+            producer_id: -1,
+            producer_epoch: -1,
+            ..Default::default()
+        };
+        let response: InitProducerIdResponse = client.any(&request, &deadline).await?;
+        match ErrorCode::from_code(response.error_code) {
+            ErrorCode::None => Ok(ProducerId { id: response.producer_id, epoch: response.producer_epoch }),
+            code => Err(Error::from_code(code, "InitProducerId", None)),
+        }
+    }
+
+    /// Has a task send the transaction's next request; says how long there is none.
+    fn drive_transaction(
+        &self,
+        accumulator: &mut Accumulator,
+        progress: &mut Progress,
+        now: Duration,
+    ) -> Option<Duration> {
+        let transaction = accumulator.transaction.as_ref()?;
+        if let Some(error) = transaction.doomed() {
+            let all = transaction.is_fatal();
+            accumulator.fail_queued(&error, all);
+        }
+        let unsettled = accumulator.transaction.as_ref()?.is_completing() && accumulator.has_unsettled();
+        let transaction = accumulator.transaction.as_mut()?;
+        let next = transaction.next(unsettled, now);
+        let (id, version_2) = (transaction.id().clone(), transaction.version_2());
+        accumulator.sync_producer_id();
+        match next {
+            Next::Nothing => None,
+            Next::Wait(wait) => Some(wait),
+            Next::Send(request) => {
+                let wait = progress
+                    .transaction_backoff
+                    .get_or_insert_with(|| self.shared.client.backoff())
+                    .next(self.shared.client.env());
+                self.call_coordinator(request, id, version_2, wait);
+                None
+            }
+        }
+    }
+
+    fn call_coordinator(&self, request: Request, transactional_id: Arc<str>, version_2: bool, wait: Duration) {
+        let this = self.clone();
+        self.shared.client.env().spawn("transaction request", async move {
+            let shared = &this.shared;
+            let (client, options) = (&shared.client, &shared.options);
+            let limit = client.options().request_timeout;
+            let call = Call { client, options, transactional_id: &transactional_id, version_2, limit };
+            let (answer, features) = call.send(&request).await;
+            tracing::debug!(request = request.name(), ?answer, "the coordinator answered");
+            {
+                let mut accumulator = shared.accumulator.lock();
+                let now = client.env().monotonic();
+                if let Some(transaction) = &mut accumulator.transaction {
+                    transaction.answered(&request, answer, features, now, wait);
+                    if transaction.trouble().is_none() {
+                        this.progress.lock().transaction_backoff = None;
+                    }
+                }
+                accumulator.sync_producer_id();
+            }
+            shared.doorbell.notify_one();
+        });
     }
 
     /// Has a task fetch metadata when it is stale, with a pause after each attempt.
@@ -358,78 +557,20 @@ impl Sender {
 impl Progress {
     /// What a batch of this partition was waiting for.
     fn explain(&self, snapshot: &Snapshot, topic: &str, partition: i32) -> String {
+        if let Some(error) = &self.id_error {
+            return format!("no producer id: {error}");
+        }
         match snapshot.leader(topic, partition) {
-            None => "the partition has no leader".to_owned(),
+            None => match snapshot.topics.get(topic) {
+                Some(known) if known.error == ErrorCode::None && known.partitions.len() <= partition as usize => {
+                    "the partition does not exist any more".to_owned()
+                }
+                _ => "the partition has no leader".to_owned(),
+            },
             Some(leader) => match self.unreachable.get(&leader.node).or(self.metadata_error.as_ref()) {
                 Some(error) => error.to_string(),
                 None => format!("broker {} did not acknowledge them", leader.node),
             },
-        }
-    }
-}
-
-/// Builds the request, compressing batches that leave for the first time.
-fn produce_request(shared: &Shared, due: &mut [Due], version: i16, timeout: Duration) -> Result<(ProduceRequest, i16)> {
-    // A broker that has no ids yet is asked by name.
-    let version = if due.iter().any(|due| due.topic_id.is_zero()) { version.min(TOPIC_IDS_FROM - 1) } else { version };
-    let mut topics: Vec<TopicProduceData> = Vec::new();
-    let mut last: Option<Arc<str>> = None;
-    for due in due {
-        let bytes = due.batch.encode().map_err(|error| Error::invalid(format!("topic {}: {error}", due.topic)))?;
-        let partition =
-            PartitionProduceData { index: due.partition, records: Some(Records::from(bytes)), ..Default::default() };
-        if last.as_ref() != Some(&due.topic) {
-            let mut topic = TopicProduceData::default();
-            if version >= TOPIC_IDS_FROM {
-                topic.topic_id = due.topic_id;
-            } else {
-                topic.name = Str::from(&*due.topic);
-            }
-            topics.push(topic);
-            last = Some(due.topic.clone());
-        }
-        if let Some(topic) = topics.last_mut() {
-            topic.partition_data.push(partition);
-        }
-    }
-    let request = ProduceRequest {
-        transactional_id: None,
-        acks: match shared.options.acks {
-            Acks::None => 0,
-            Acks::Leader => 1,
-            Acks::All => -1,
-        },
-        timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
-        topic_data: topics,
-        ..Default::default()
-    };
-    Ok((request, version))
-}
-
-/// What the broker says about one batch.
-fn partition_result(response: &ProduceResponse, due: &Due) -> Result<Acked> {
-    let what = || format!("partition {}-{}", due.topic, due.partition);
-    let topic = response
-        .responses
-        .iter()
-        .find(|topic| if topic.name.is_empty() { topic.topic_id == due.topic_id } else { *topic.name == *due.topic });
-    let partition =
-        topic.and_then(|topic| topic.partition_responses.iter().find(|partition| partition.index == due.partition));
-    let Some(partition) = partition else {
-        return Err(Error::new(ErrorKind::Data, format!("{}: the broker's answer does not mention it", what())));
-    };
-    match ErrorCode::from_code(partition.error_code) {
-        ErrorCode::None => {
-            Ok(Acked { base_offset: partition.base_offset, log_append_time: partition.log_append_time_ms })
-        }
-        // Written by an earlier attempt whose answer was lost.
-        ErrorCode::DuplicateSequenceNumber => Ok(Acked { base_offset: -1, log_append_time: -1 }),
-        code => {
-            let message = partition
-                .error_message
-                .as_deref()
-                .or(partition.record_errors.first().and_then(|record| record.batch_index_error_message.as_deref()));
-            Err(Error::from_code(code, &what(), message))
         }
     }
 }
