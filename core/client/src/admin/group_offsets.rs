@@ -5,6 +5,7 @@
 
 use super::Admin;
 use super::call::{GroupCoordinator, PerKey, all, by_topic, check_code, not_mentioned, owned, text};
+use crate::consumer::OffsetAndMetadata;
 use crate::error::{Error, Result};
 use ottla_model::{ErrorCode, Str, TopicPartition};
 use ottla_protocol::offset_commit_request::{
@@ -21,24 +22,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The last version of OffsetFetch and OffsetCommit that has topics by name.
 const BY_NAME: i16 = 9;
-
-/// What a group has committed for a partition.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OffsetAndMetadata {
-    /// The next offset to read.
-    pub offset: i64,
-    /// The epoch of the last record read; `None` when the consumer did not tell.
-    pub leader_epoch: Option<i32>,
-    /// What the consumer wrote with it, up to `offset.metadata.max.bytes`.
-    pub metadata: String,
-}
-
-impl OffsetAndMetadata {
-    /// An offset alone.
-    pub fn new(offset: i64) -> OffsetAndMetadata {
-        OffsetAndMetadata { offset, ..OffsetAndMetadata::default() }
-    }
-}
 
 /// Of a group, what it committed for each partition: `None` where nothing.
 pub type GroupOffsets = PerKey<TopicPartition, Option<OffsetAndMetadata>>;
@@ -95,7 +78,7 @@ impl Admin {
         offsets: &BTreeMap<TopicPartition, OffsetAndMetadata>,
     ) -> PerKey<TopicPartition, ()> {
         let partition = |topic: &str, index: i32| {
-            let offset = offsets.get(&TopicPartition::new(topic, index)).cloned().unwrap_or_default();
+            let offset = offsets.get(&TopicPartition::new(topic, index)).cloned().unwrap_or_else(|| 0.into());
             OffsetCommitRequestPartition {
                 partition_index: index,
                 committed_offset: offset.offset,

@@ -39,10 +39,10 @@ pub use consumer_groups::{ConsumerGroupDescription, MemberDescription, MemberToR
 pub use describe_topics::{DescribeTopicsOptions, PartitionDescription, TopicDescription};
 pub use explain::{Cause, Certainty, ExplainOptions, Explanation, Finding, TimelineEntry};
 pub use features::{FeatureMetadata, FeatureRange, FeatureUpdate, UpgradeType};
-pub use group_offsets::{GroupOffsets, OffsetAndMetadata};
+pub use group_offsets::GroupOffsets;
 pub use groups::{ClassicGroupDescription, GroupListing, GroupListings, GroupState, GroupType, ListGroupsOptions};
 pub use log_dirs::{LogDirDescription, ReplicaInfo, ReplicaLogDirInfo, TopicPartitionReplica};
-pub use offsets::{IsolationLevel, ListedOffset, OffsetSpec};
+pub use offsets::{ListedOffset, OffsetSpec};
 pub use partitions::{ElectionType, PartitionReassignment};
 pub use quorum::{QuorumInfo, QuorumReplica, RaftVoterEndpoint};
 pub use quotas::{ClientQuotaChanges, ClientQuotaEntity, QuotaMatch};

@@ -2,6 +2,7 @@
 
 use super::Admin;
 use super::call::{Leader, PerKey, by_topic, check_code, text};
+use crate::consumer::IsolationLevel;
 use crate::error::{Error, Result};
 use ottla_model::TopicPartition;
 use ottla_protocol::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
@@ -51,16 +52,6 @@ impl OffsetSpec {
             OffsetSpec::EarliestPendingUpload => (11, "4.2"),
         }
     }
-}
-
-/// Which records count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum IsolationLevel {
-    /// All that are replicated.
-    #[default]
-    ReadUncommitted,
-    /// Only those before the first open transaction.
-    ReadCommitted,
 }
 
 /// An offset that was found.

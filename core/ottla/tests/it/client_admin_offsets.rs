@@ -2,10 +2,8 @@
 //! themselves; each key has its own result.
 
 use crate::support::{client, create_topic, on_tcp, produce};
-use ottla::client::admin::{
-    GroupState, GroupType, IsolationLevel, ListGroupsOptions, MemberToRemove, OffsetAndMetadata, OffsetSpec,
-};
-use ottla::client::{ErrorCode, TopicPartition};
+use ottla::client::admin::{GroupState, GroupType, ListGroupsOptions, MemberToRemove, OffsetSpec};
+use ottla::client::{ErrorCode, IsolationLevel, OffsetAndMetadata, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn tp(topic: &str, partition: i32) -> TopicPartition {
@@ -66,8 +64,8 @@ async fn offsets_of_groups() {
     let five = OffsetAndMetadata { offset: 5, leader_epoch: Some(0), metadata: "note".to_owned() };
     let offsets = BTreeMap::from([
         (tp("t", 0), five.clone()),
-        (tp("t", 1), OffsetAndMetadata::new(7)),
-        (tp("no", 0), OffsetAndMetadata::new(1)),
+        (tp("t", 1), OffsetAndMetadata::from(7)),
+        (tp("no", 0), OffsetAndMetadata::from(1)),
     ]);
     let altered = admin.alter_consumer_group_offsets("g", &offsets).await;
     altered[&tp("t", 0)].as_ref().expect("set");
@@ -84,7 +82,7 @@ async fn offsets_of_groups() {
     let of_g = listed["g"].as_ref().expect("listed");
     assert_eq!(of_g.len(), 2);
     assert_eq!(of_g[&tp("t", 0)].as_ref().expect("no error"), &Some(five));
-    assert_eq!(of_g[&tp("t", 1)].as_ref().expect("no error"), &Some(OffsetAndMetadata::new(7)));
+    assert_eq!(of_g[&tp("t", 1)].as_ref().expect("no error"), &Some(OffsetAndMetadata::from(7)));
     assert_eq!(listed["h"].as_ref().expect("listed")[&tp("t", 0)].as_ref().expect("no error"), &None);
     assert!(listed["nobody"].as_ref().expect("listed").is_empty());
 
@@ -105,8 +103,9 @@ async fn groups_are_listed_described_and_deleted() {
     create_topic(&client, "t", 1).await;
     let admin = client.admin();
     for group in ["a", "b"] {
-        let set =
-            admin.alter_consumer_group_offsets(group, &BTreeMap::from([(tp("t", 0), OffsetAndMetadata::new(1))])).await;
+        let set = admin
+            .alter_consumer_group_offsets(group, &BTreeMap::from([(tp("t", 0), OffsetAndMetadata::from(1))]))
+            .await;
         set[&tp("t", 0)].as_ref().expect("set");
     }
     let listed = admin.list_groups(&ListGroupsOptions::for_consumer_groups()).await.expect("listed");

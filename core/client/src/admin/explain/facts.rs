@@ -3,8 +3,9 @@
 use super::ExplainOptions;
 use crate::admin::{
     AclBinding, AclBindingFilter, AclPermissionType, AclResourceType, Admin, ConsumerGroupDescription, GroupType,
-    IsolationLevel, ListGroupsOptions, ListTransactionsOptions, OffsetSpec, PatternType, TransactionState,
+    ListGroupsOptions, ListTransactionsOptions, OffsetSpec, PatternType, TransactionState,
 };
+use crate::consumer::IsolationLevel;
 use crate::error::{Error, Result};
 use ottla_model::{ErrorCode, TopicPartition};
 use std::collections::{BTreeMap, BTreeSet};
