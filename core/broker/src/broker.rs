@@ -118,6 +118,7 @@ impl Broker {
         let node = prepare(&env, config, endpoints).await?;
         let limits = limits(&node);
         node.groups.load(&node).await;
+        node.transactions.load(&node).await;
         let listener = Listener::new(env, Dispatcher::new(node.clone()), limits);
         let inproc = InProcListener::bind_in(&node.env, &inproc_id)
             .map_err(|error| StartError::Listen { address: inproc_name(&inproc_id), reason: error.to_string() })?;
@@ -177,6 +178,7 @@ impl Broker {
         self.listener.close().await;
         self.stop();
         let node = self.node.clone();
+        node.transactions.close().await;
         node.groups.close().await;
         let metadata = node.clone();
         if let Err(error) = node.env.blocking(move || metadata.metadata.close()).await {
@@ -200,6 +202,7 @@ impl Broker {
         for task in &self.background {
             task.abort();
         }
+        self.node.transactions.close().await;
         self.node.groups.close().await;
         self.gone().await
     }
@@ -401,7 +404,7 @@ fn broker_spec(
     identity: &Identity,
     unclean: bool,
 ) -> BrokerSpec {
-    let range = ottla_metadata::METADATA_VERSION_RANGE;
+    let feature = |&(name, lowest, highest): &(&str, i16, i16)| (name.to_owned(), lowest, highest);
     let protocol_of =
         |name: &str| config.listeners.iter().find(|it| it.name == name).map_or(0, |it| it.protocol.code());
     let on_network = endpoints.iter().filter(|endpoint| endpoint.port != 0);
@@ -416,7 +419,7 @@ fn broker_spec(
         node_id: config.node_id,
         incarnation_id: env.random_uuid(),
         endpoints: end_points.collect(),
-        features: vec![(ottla_metadata::METADATA_VERSION.to_owned(), *range.start(), *range.end())],
+        features: ottla_metadata::FEATURES.iter().map(feature).collect(),
         rack: config.broker_rack.clone(),
         log_dirs: identity.directory_ids.clone(),
         unclean,

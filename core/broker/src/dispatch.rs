@@ -197,6 +197,11 @@ apis! {
     DeleteRecords delete_records DeleteRecordsRequest,
     InitProducerId init_producer_id InitProducerIdRequest,
     OffsetForLeaderEpoch offset_for_leader_epoch OffsetForLeaderEpochRequest,
+    AddPartitionsToTxn add_partitions_to_txn AddPartitionsToTxnRequest,
+    AddOffsetsToTxn add_offsets_to_txn AddOffsetsToTxnRequest,
+    EndTxn end_txn EndTxnRequest,
+    WriteTxnMarkers write_txn_markers WriteTxnMarkersRequest,
+    TxnOffsetCommit txn_offset_commit TxnOffsetCommitRequest,
     DescribeConfigs describe_configs DescribeConfigsRequest,
     AlterConfigs alter_configs AlterConfigsRequest,
     CreatePartitions create_partitions CreatePartitionsRequest,
@@ -204,6 +209,9 @@ apis! {
     IncrementalAlterConfigs incremental_alter_configs IncrementalAlterConfigsRequest,
     OffsetDelete offset_delete OffsetDeleteRequest,
     DescribeCluster describe_cluster DescribeClusterRequest,
+    DescribeProducers describe_producers DescribeProducersRequest,
+    DescribeTransactions describe_transactions DescribeTransactionsRequest,
+    ListTransactions list_transactions ListTransactionsRequest,
     DescribeTopicPartitions describe_topic_partitions DescribeTopicPartitionsRequest,
 }
 

@@ -2,13 +2,13 @@
 
 use crate::authorizer::{Authorized, Authorizer};
 use crate::context::RequestContext;
-use crate::coordinators::Groups;
+use crate::coordinators::{Groups, Transactions};
 use crate::faults;
 use crate::fetch_session::FetchSessions;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
-use crate::topics::{ConfigChange, OFFSETS_TOPIC, Refusal};
+use crate::topics::{ConfigChange, OFFSETS_TOPIC, Refusal, TRANSACTIONS_TOPIC};
 use ottla_config::{BrokerConfig, Props, Scope, Warning, alter, effect};
 use ottla_env::Env;
 use ottla_log::{LogConfig, LogManager};
@@ -38,7 +38,7 @@ const fn bits(operations: &[u8]) -> i32 {
 }
 
 /// Topics that only brokers write to.
-const INTERNAL_TOPICS: &[&str] = &[OFFSETS_TOPIC, "__transaction_state", "__share_group_state"];
+const INTERNAL_TOPICS: &[&str] = &[OFFSETS_TOPIC, TRANSACTIONS_TOPIC, "__share_group_state"];
 
 /// Where clients of one listener are told to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,7 @@ pub(crate) struct Node {
     pub(crate) partitions: Partitions,
     pub(crate) fetch_sessions: FetchSessions,
     pub(crate) groups: Groups,
+    pub(crate) transactions: Transactions,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) faults: Arc<faults::Table>,
     /// The listeners look here for each new connection.
@@ -95,6 +96,7 @@ impl Node {
         let node = Node {
             fetch_sessions: FetchSessions::new(env.clone(), slots),
             groups: Groups::new(env.clone(), &config),
+            transactions: Transactions::new(env.clone(), &config),
             env,
             config: RwLock::new(Arc::new(config)),
             cluster_id,
@@ -163,8 +165,12 @@ impl Node {
     /// Features that this broker serves, with the lowest and highest level. Kafka's clients look here before they use what
     /// depends on one; nothing is listed that is not served.
     pub(crate) fn supported_features(&self) -> Vec<(&'static str, i16, i16)> {
-        let range = ottla_metadata::METADATA_VERSION_RANGE;
-        vec![(ottla_metadata::METADATA_VERSION, *range.start(), *range.end())]
+        ottla_metadata::FEATURES.to_vec()
+    }
+
+    /// The version of transactions that is finalised: 0 to 2 (KIP-890).
+    pub(crate) fn transaction_version(&self) -> i16 {
+        self.metadata.image().features().get(ottla_metadata::TRANSACTION_VERSION).copied().unwrap_or(0)
     }
 
     /// The one way from a decoded request to its handler: quota hook, then authorizer.

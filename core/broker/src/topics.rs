@@ -161,6 +161,18 @@ impl Node {
                 [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", &segment_bytes)];
             topic.configs = overrides.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into();
         }
+        if name == TRANSACTIONS_TOPIC {
+            let config = self.config();
+            topic.partitions = config.transaction_state_log_num_partitions;
+            topic.replication_factor = config.transaction_state_log_replication_factor;
+            let segment_bytes = config.transaction_state_log_segment_bytes.to_string();
+            let overrides = [
+                ("cleanup.policy", "compact"),
+                ("compression.type", "uncompressed"),
+                ("segment.bytes", &segment_bytes),
+            ];
+            topic.configs = overrides.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into();
+        }
         match self.create_topics(vec![topic], false).await.pop() {
             Some(Err((ErrorCode::TopicAlreadyExists, _))) | None | Some(Ok(_)) => Ok(()),
             Some(Err(refusal)) => Err(refusal),
@@ -172,6 +184,7 @@ impl Node {
         let (node, name) = (self.clone(), name.to_owned());
         let deleted = self.env.blocking(move || node.delete_topic_now(&name)).await?;
         self.groups.topic_deleted(self, &deleted.0).await;
+        self.transactions.topic_deleted(self, &deleted.0).await;
         Ok(deleted.1)
     }
 
@@ -352,6 +365,9 @@ fn described_as_asked(config: &BrokerConfig, overrides: &Props) -> Vec<describe:
 
 /// Where consumer groups are kept.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// Where transactional ids are kept.
+pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
 /// What core/log needs of a topic's config.
 fn log_config(topic: &TopicConfig, producer_id_expiration_ms: i64) -> LogConfig {

@@ -47,6 +47,14 @@ pub struct BrokerConfig {
     pub offsets_retention_ms: i64,
     pub offsets_retention_check_interval_ms: i64,
     pub offset_metadata_max_bytes: i32,
+    pub transaction_state_log_num_partitions: i32,
+    pub transaction_state_log_replication_factor: i16,
+    pub transaction_state_log_segment_bytes: i32,
+    pub transaction_max_timeout_ms: i32,
+    pub transactional_id_expiration_ms: i64,
+    pub transaction_abort_timed_out_transaction_cleanup_interval_ms: i32,
+    pub transaction_remove_expired_transaction_cleanup_interval_ms: i32,
+    pub transaction_partition_verification_enable: bool,
     pub group_initial_rebalance_delay_ms: i32,
     pub group_min_session_timeout_ms: i32,
     pub group_max_session_timeout_ms: i32,
@@ -240,6 +248,16 @@ impl BrokerConfig {
         self.offsets_retention_ms = self.int("offsets.retention.minutes") * 60_000;
         self.offsets_retention_check_interval_ms = self.int("offsets.retention.check.interval.ms");
         self.offset_metadata_max_bytes = self.i32("offset.metadata.max.bytes");
+        self.transaction_state_log_num_partitions = self.i32("transaction.state.log.num.partitions");
+        self.transaction_state_log_replication_factor = self.i16("transaction.state.log.replication.factor");
+        self.transaction_state_log_segment_bytes = self.i32("transaction.state.log.segment.bytes");
+        self.transaction_max_timeout_ms = self.i32("transaction.max.timeout.ms");
+        self.transactional_id_expiration_ms = self.int("transactional.id.expiration.ms");
+        self.transaction_abort_timed_out_transaction_cleanup_interval_ms =
+            self.i32("transaction.abort.timed.out.transaction.cleanup.interval.ms");
+        self.transaction_remove_expired_transaction_cleanup_interval_ms =
+            self.i32("transaction.remove.expired.transaction.cleanup.interval.ms");
+        self.transaction_partition_verification_enable = self.bool("transaction.partition.verification.enable");
         self.group_initial_rebalance_delay_ms = self.i32("group.initial.rebalance.delay.ms");
         self.group_min_session_timeout_ms = self.i32("group.min.session.timeout.ms");
         self.group_max_session_timeout_ms = self.i32("group.max.session.timeout.ms");
@@ -369,6 +387,14 @@ impl BrokerConfig {
             offsets_retention_ms: 0,
             offsets_retention_check_interval_ms: 0,
             offset_metadata_max_bytes: 0,
+            transaction_state_log_num_partitions: 0,
+            transaction_state_log_replication_factor: 0,
+            transaction_state_log_segment_bytes: 0,
+            transaction_max_timeout_ms: 0,
+            transactional_id_expiration_ms: 0,
+            transaction_abort_timed_out_transaction_cleanup_interval_ms: 0,
+            transaction_remove_expired_transaction_cleanup_interval_ms: 0,
+            transaction_partition_verification_enable: false,
             group_initial_rebalance_delay_ms: 0,
             group_min_session_timeout_ms: 0,
             group_max_session_timeout_ms: 0,

@@ -11,6 +11,7 @@
 
 pub mod group;
 mod timer;
+pub mod transaction;
 
 /// The key under which a parked request waits for its reply; the caller chooses it and gets it back exactly once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -65,7 +65,7 @@ impl ProducerAppend {
 
     fn append_data(&mut self, header: &BatchHeader, first_offset: i64) -> Result<(), AppendError> {
         self.check_epoch(header.producer_epoch, first_offset)?;
-        if self.origin == AppendOrigin::Client {
+        if self.origin.is_client() {
             self.check_sequence(header.producer_epoch, header.base_sequence, first_offset)?;
         }
         match (self.entry.current_txn_first_offset, header.is_transactional()) {
@@ -78,6 +78,10 @@ impl ProducerAppend {
                         self.entry.producer_id
                     ),
                 ));
+            }
+            (None, true) if self.origin == AppendOrigin::ClientInTransaction => {
+                let message = format!("the transaction of producer {} has ended", self.entry.producer_id);
+                return Err(AppendError::new(ErrorCode::InvalidTxnState, message));
             }
             (None, true) => {
                 self.entry.current_txn_first_offset = Some(first_offset);

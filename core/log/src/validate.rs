@@ -44,7 +44,7 @@ pub(crate) fn split(
                 header.partition_leader_epoch
             )));
         }
-        if origin == AppendOrigin::Client && header.base_offset != 0 {
+        if origin.is_client() && header.base_offset != 0 {
             return Err(invalid(format!("a produced batch has base offset {}, not 0", header.base_offset)));
         }
         if let Some(max) = batch_bytes_max
@@ -97,7 +97,7 @@ pub(crate) fn prepare(
     now_ms: i64,
 ) -> Result<(), AppendError> {
     let header = batch.header;
-    if origin == AppendOrigin::Client {
+    if origin.is_client() {
         check_produced(&header)?;
     }
     let source = header.compression().map_err(|error| invalid(error.to_string()))?;

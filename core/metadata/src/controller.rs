@@ -4,7 +4,10 @@
 //! code and much the words that Apache Kafka's controller uses. Nothing changes until the records are appended and
 //! replayed. Config values are checked by core/config before they come here.
 
-use crate::image::{METADATA_VERSION, METADATA_VERSION_NEW, MetadataImage, PartitionImage, TOPIC_RESOURCE};
+use crate::image::{
+    METADATA_VERSION, METADATA_VERSION_NEW, MetadataImage, PartitionImage, TOPIC_RESOURCE, TRANSACTION_VERSION,
+    TRANSACTION_VERSION_NEW,
+};
 use crate::record::MetadataRecord;
 use ottla_model::{ErrorCode, Uuid};
 use ottla_protocol::partition_record::PartitionRecord;
@@ -402,9 +405,12 @@ fn take_lead(
     })
 }
 
-/// The first records of a new cluster: its metadata.version.
+/// The first records of a new cluster: its metadata.version, and the features that it has from the start.
 pub fn bootstrap() -> Vec<MetadataRecord> {
-    let metadata_version =
-        FeatureLevelRecord { name: METADATA_VERSION.into(), feature_level: METADATA_VERSION_NEW, ..Default::default() };
-    vec![metadata_version.into()]
+    let feature =
+        |name: &str, feature_level| FeatureLevelRecord { name: name.into(), feature_level, ..Default::default() };
+    vec![
+        feature(METADATA_VERSION, METADATA_VERSION_NEW).into(),
+        feature(TRANSACTION_VERSION, TRANSACTION_VERSION_NEW).into(),
+    ]
 }

@@ -21,6 +21,15 @@ pub const METADATA_VERSION: &str = "metadata.version";
 pub const METADATA_VERSION_NEW: i16 = 30;
 /// What can be read: 3.3-IV3 up to 4.4.
 pub const METADATA_VERSION_RANGE: std::ops::RangeInclusive<i16> = 7..=33;
+/// The feature that says by which rules transactions end (KIP-890).
+pub const TRANSACTION_VERSION: &str = "transaction.version";
+/// The level at which a new cluster starts.
+pub const TRANSACTION_VERSION_NEW: i16 = 2;
+/// The features that this broker serves, with the lowest and highest level.
+pub const FEATURES: &[(&str, i16, i16)] = &[
+    (METADATA_VERSION, *METADATA_VERSION_RANGE.start(), *METADATA_VERSION_RANGE.end()),
+    (TRANSACTION_VERSION, 0, TRANSACTION_VERSION_NEW),
+];
 
 /// Overridden configs of one resource, by name.
 pub type Configs = BTreeMap<String, String>;

@@ -19,8 +19,8 @@ mod store;
 pub use controller::{BrokerSpec, Refusal, TopicDefaults, TopicSpec, validate_topic_name};
 pub use error::MetadataError;
 pub use image::{
-    BROKER_RESOURCE, Configs, METADATA_VERSION, METADATA_VERSION_NEW, METADATA_VERSION_RANGE, MetadataImage,
-    PartitionImage, Replayer, TOPIC_RESOURCE, TopicImage,
+    BROKER_RESOURCE, Configs, FEATURES, METADATA_VERSION, METADATA_VERSION_NEW, METADATA_VERSION_RANGE, MetadataImage,
+    PartitionImage, Replayer, TOPIC_RESOURCE, TRANSACTION_VERSION, TopicImage,
 };
 pub use record::{MetadataRecord, RecordError};
 pub use snapshot::SnapshotId;

@@ -1,24 +1,32 @@
-//! The glue between the pure group coordinator and this broker: one shard per partition of `__consumer_offsets`.
+//! The glue between the pure coordinators and this broker: one shard per partition of `__consumer_offsets` (here) and of
+//! `__transaction_state` (in `transactions`).
 //!
 //! A request finds its shard, becomes an event, and waits for the reply of its ticket. One task looks after the
 //! deadlines of all shards. What the group protocol means is in core/coordinator; here is only where its records go and
 //! when it is called.
 
+mod load;
 mod shard;
+mod transactions;
+mod txn_shard;
+
+pub(crate) use transactions::{Admit, Transactions, write_marker};
 
 use crate::node::Node;
+use crate::partition::Partition;
 use crate::topics::OFFSETS_TOPIC;
 use ottla_config::BrokerConfig;
 use ottla_coordinator::group::{Event, GroupConfig, GroupShard, Now, Reply};
 use ottla_coordinator::{Ticket, partition_for};
 use ottla_env::{Env, Task};
 use ottla_model::ErrorCode;
+use ottla_model::record_batch::control::EndTxnMarker;
 use parking_lot::{Mutex, RwLock};
 use shard::Shard;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 /// How long after a failed append or load a shard is loaded again.
 const RELOAD_AFTER: Duration = Duration::from_secs(1);
@@ -136,7 +144,7 @@ impl Groups {
         group_id: &str,
         event: impl FnOnce(Ticket) -> Event,
     ) -> Result<Reply, ErrorCode> {
-        let reply = self.shard(group_id)?.submit(node, event)?;
+        let reply = self.submit(node, group_id, event)?;
         reply.await.map_err(|_| ErrorCode::NotCoordinator)
     }
 
@@ -147,6 +155,36 @@ impl Groups {
     pub(crate) fn tell(&self, node: &Node, group_id: &str, event: Event) -> Result<(), ErrorCode> {
         self.shard(group_id)?.notify(node, event);
         Ok(())
+    }
+
+    /// Writes a transaction's marker into a partition of `__consumer_offsets`.
+    ///
+    /// # Errors
+    /// NOT_COORDINATOR, or why it is not written.
+    pub(crate) fn end_transaction(
+        &self,
+        node: &Node,
+        partition: &Arc<Partition>,
+        marker: EndTxnMarker,
+        producer_id: i64,
+        epoch: i16,
+    ) -> Result<(), ErrorCode> {
+        let shards = self.shards.read().clone();
+        let shard = shards.iter().find(|shard| shard.is_of(partition)).ok_or(ErrorCode::NotCoordinator)?;
+        shard.end_transaction(node, marker, producer_id, epoch)
+    }
+
+    /// Handles an event about `group_id` at once; the receiver gets its reply.
+    ///
+    /// # Errors
+    /// NOT_COORDINATOR.
+    pub(crate) fn submit(
+        &self,
+        node: &Node,
+        group_id: &str,
+        event: impl FnOnce(Ticket) -> Event,
+    ) -> Result<oneshot::Receiver<Reply>, ErrorCode> {
+        self.shard(group_id)?.submit(node, event)
     }
 
     /// Ends the shard of `group_id` until somebody looks for the coordinator.

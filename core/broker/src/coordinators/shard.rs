@@ -1,5 +1,6 @@
 //! One group shard with its partition: append, replay, answer, all under one short lock.
 
+use super::load::each_batch;
 use crate::node::Node;
 use crate::partition::Partition;
 use bytes::Bytes;
@@ -8,14 +9,11 @@ use ottla_coordinator::group::{CoordinatorRecord, Event, GroupConfig, GroupShard
 use ottla_log::AppendOrigin;
 use ottla_model::ErrorCode;
 use ottla_model::record_batch::control::EndTxnMarker;
-use ottla_model::record_batch::{self, BatchBuilder, BatchIter, BatchOptions};
+use ottla_model::record_batch::{self, BatchBuilder, BatchOptions};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
-
-/// How much of the log is read at once while loading: Kafka's `offsets.load.buffer.size`.
-const LOAD_BUFFER_BYTES: usize = 5 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -39,7 +37,7 @@ impl Shard {
     /// Reads the whole partition. Blocks on the disk. A shard that cannot be read is not loaded.
     pub(crate) fn load(partition: Arc<Partition>, config: GroupConfig) -> Shard {
         let mut machine = GroupShard::new(config);
-        let machine = match replay_log(&partition, &mut machine) {
+        let machine = match each_batch(&partition, |batch| replay_batch(&mut machine, batch)) {
             Ok(()) => Some(machine),
             Err(error) => {
                 tracing::error!(partition = partition.id(), "groups cannot be loaded: {error}");
@@ -111,6 +109,25 @@ impl Shard {
         self.state.lock().machine.as_ref().map(look).ok_or(ErrorCode::NotCoordinator)
     }
 
+    /// Writes the marker of a transaction that has offsets here, which then count or are dropped.
+    ///
+    /// # Errors
+    /// NOT_COORDINATOR, or why it is not written.
+    pub(crate) fn end_transaction(
+        &self,
+        node: &Node,
+        marker: EndTxnMarker,
+        producer_id: i64,
+        epoch: i16,
+    ) -> Result<(), ErrorCode> {
+        let mut state = self.state.lock();
+        let machine = state.machine.as_mut().ok_or(ErrorCode::NotCoordinator)?;
+        let batch = marker.to_batch(0, node.env.now_ms(), self.partition.leader_epoch(), producer_id, epoch);
+        self.partition.append(node, batch, AppendOrigin::Coordinator).map_err(|error| error.code)?;
+        machine.replay_marker(producer_id, marker.commit);
+        Ok(())
+    }
+
     /// Ends the shard as if its partition had gone to another broker; it is loaded again when somebody looks for it.
     pub(crate) fn move_away(&self) {
         self.state.lock().is_away = true;
@@ -138,7 +155,7 @@ impl Shard {
     /// Appends and replays what a step wrote, then lets its replies go; or, when the append fails, ends the shard.
     fn finish(&self, node: &Node, state: &mut State, step: Step) {
         let Some(machine) = &mut state.machine else { return };
-        match self.append(node, machine, &step.records) {
+        match self.append(node, machine, &step) {
             Ok(needs_flush) => {
                 node.groups.deadline(machine.next_deadline());
                 match needs_flush {
@@ -157,18 +174,25 @@ impl Shard {
         }
     }
 
-    fn append(&self, node: &Node, machine: &mut GroupShard, records: &[CoordinatorRecord]) -> Result<bool, ErrorCode> {
-        if records.is_empty() {
+    fn append(&self, node: &Node, machine: &mut GroupShard, step: &Step) -> Result<bool, ErrorCode> {
+        if step.records.is_empty() {
             return Ok(false);
         }
         let batch_bytes_max = self.partition.log().config().max_message_bytes as usize;
-        let batches = encode(records, node.env.now_ms(), batch_bytes_max)?;
+        let options = match step.producer {
+            Some((producer_id, producer_epoch)) => {
+                BatchOptions { producer_id, producer_epoch, transactional: true, ..BatchOptions::default() }
+            }
+            None => BatchOptions::default(),
+        };
+        let producer_id = options.producer_id;
+        let batches = encode(&step.records, options, node.env.now_ms(), batch_bytes_max)?;
         let info = self.partition.append(node, batches, AppendOrigin::Coordinator).map_err(|error| {
             tracing::warn!(partition = self.partition.id(), "{error}");
             error.code
         })?;
-        for (offset, record) in (info.first_offset..).zip(records) {
-            machine.replay(offset, -1, record);
+        for (offset, record) in (info.first_offset..).zip(&step.records) {
+            machine.replay(offset, producer_id, record);
         }
         Ok(info.needs_flush)
     }
@@ -208,10 +232,15 @@ impl State {
 }
 
 /// The records as batches of at most `batch_bytes_max`, in one piece. Only a single record can be larger than that.
-fn encode(records: &[CoordinatorRecord], now_ms: i64, batch_bytes_max: usize) -> Result<Bytes, ErrorCode> {
+fn encode(
+    records: &[CoordinatorRecord],
+    options: BatchOptions,
+    now_ms: i64,
+    batch_bytes_max: usize,
+) -> Result<Bytes, ErrorCode> {
     let none: &[(&[u8], Option<&[u8]>)] = &[];
     let mut out = Vec::new();
-    let mut batch = BatchBuilder::new(BatchOptions::default());
+    let mut batch = BatchBuilder::new(options);
     for record in records {
         let (key, value) = record.encode().map_err(|error| {
             tracing::error!(%error, "a group record cannot be encoded");
@@ -226,26 +255,6 @@ fn encode(records: &[CoordinatorRecord], now_ms: i64, batch_bytes_max: usize) ->
     }
     batch.build_into(&mut out).map_err(|error| error.error_code())?;
     Ok(out.into())
-}
-
-fn replay_log(partition: &Partition, machine: &mut GroupShard) -> Result<(), String> {
-    let log = partition.log();
-    let end = log.log_end_offset();
-    let mut next = log.log_start_offset();
-    while next < end {
-        let data = log.read(next, LOAD_BUFFER_BYTES, end, true).map_err(|error| format!("{error:?}"))?;
-        let bytes = data.records.to_bytes().map_err(|error| error.to_string())?;
-        let before = next;
-        for batch in BatchIter::new(bytes) {
-            let batch = batch.map_err(|error| error.to_string())?;
-            replay_batch(machine, &batch)?;
-            next = batch.header.next_offset();
-        }
-        if next <= before {
-            return Err(format!("no whole batch at offset {next}"));
-        }
-    }
-    Ok(())
 }
 
 fn replay_batch(machine: &mut GroupShard, batch: &record_batch::Batch) -> Result<(), String> {

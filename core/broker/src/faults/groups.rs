@@ -55,6 +55,7 @@ of_group! {
     SyncGroupRequest, SyncGroupResponse, |asked, place| {};
     HeartbeatRequest, HeartbeatResponse, |asked, place| {};
     LeaveGroupRequest, LeaveGroupResponse, |asked, place| {};
+    AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, |asked, place| {};
 }
 
 impl Refuse for FindCoordinatorRequest {

@@ -10,6 +10,7 @@ mod part;
 mod partitions;
 mod rule;
 mod topics;
+mod transactions;
 
 pub(crate) use inject::{Injected, InjectedError, inject};
 pub(crate) use part::Refuse;

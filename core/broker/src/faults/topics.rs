@@ -296,4 +296,6 @@ of_nothing! {
     InitProducerIdRequest, InitProducerIdResponse { producer_id: -1, producer_epoch: -1 };
     DescribeClusterRequest, DescribeClusterResponse { controller_id: -1 };
     ListGroupsRequest, ListGroupsResponse {};
+    EndTxnRequest, EndTxnResponse {};
+    ListTransactionsRequest, ListTransactionsResponse {};
 }

@@ -1,8 +1,7 @@
-//! FindCoordinator (10): which broker looks after a group; here always this one.
+//! FindCoordinator (10): which broker looks after a group or a transactional id; here always this one.
 //!
 //! - v1 has key types (0 group, 1 transaction, 2 share from v6) and error messages, v4 asks for several keys (KIP-699).
-//! - The first question creates `__consumer_offsets`. A transactional id is answered too, although transactions are not
-//!   served: InitProducerId then refuses in a way that clients report at once, where an error here is retried for ever.
+//! - The first question creates `__consumer_offsets`, or `__transaction_state`.
 
 use crate::authorizer::Authorized;
 use crate::dispatch::Reply;
@@ -45,7 +44,7 @@ pub(crate) async fn handle(
 async fn find(node: &Arc<Node>, listener: &str, key_type: i8, key: &Str) -> Coordinator {
     let available = match key_type {
         GROUP => node.groups.ensure_loaded(node, key).await,
-        TRANSACTION => Ok(()),
+        TRANSACTION => node.transactions.ensure_loaded(node, key).await,
         _ => Err(ErrorCode::InvalidRequest),
     };
     let endpoint = available.and_then(|()| node.endpoint(listener).ok_or(ErrorCode::CoordinatorNotAvailable));

@@ -1,19 +1,22 @@
 //! Produce (0): appends batches to partitions.
 //!
 //! - v3-12 name topics, v13 carries topic ids. v5 answers the log start offset, v8 record errors (KIP-467),
-//!   v10 the current leader (KIP-951).
+//!   v10 the current leader (KIP-951). A transactional batch's partition has been added to the transaction before, which
+//!   is verified; v11 knows TRANSACTION_ABORTABLE for when it was not, from v12 on this request adds it (KIP-890).
 //! - acks=0 is not answered; when something failed the connection is closed, which is how such a producer learns to
 //!   refresh its metadata. acks=1 and acks=all are the same while a partition has one replica: answered once the append
 //!   reached the page cache, or the disk where `flush.messages` asks for it.
 
 use crate::authorizer::Authorized;
+use crate::coordinators::Admit;
 use crate::dispatch::Reply;
 use crate::node::Node;
 use crate::partition::Partition;
 use bytes::Bytes;
+use ottla_coordinator::transaction::ProducerIdEpoch;
 use ottla_log::{AppendError, AppendOrigin, LogAppendInfo};
 use ottla_model::record_batch::BatchHeader;
-use ottla_model::{Compression, ErrorCode, Records};
+use ottla_model::{Compression, ErrorCode, Records, Str, TopicPartition};
 use ottla_protocol::produce_request::{PartitionProduceData, TopicProduceData};
 use ottla_protocol::produce_response::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse};
 use ottla_protocol::{ProduceRequest, ProduceResponse};
@@ -23,6 +26,10 @@ use std::sync::Arc;
 const TOPIC_IDS_VERSION: i16 = 13;
 /// The first version in which zstd may be used (KIP-110).
 const ZSTD_VERSION: i16 = 7;
+/// The first version that adds the partition to the transaction.
+const ADD_TO_TRANSACTION_VERSION: i16 = 12;
+/// The first version that knows TRANSACTION_ABORTABLE.
+const ABORTABLE_VERSION: i16 = 11;
 /// Where a batch has its length, and its format's number.
 const SIZE_OFFSET: usize = 8;
 const MAGIC_OFFSET: usize = 16;
@@ -37,7 +44,7 @@ pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<ProduceRequest>
     let by_id = version >= TOPIC_IDS_VERSION;
     let (request, _context) = request.into_parts();
     let acks = request.acks;
-    let rules = Rules { by_id, acks, zstd: version >= ZSTD_VERSION, transactional: request.transactional_id.is_some() };
+    let rules = Rules { by_id, acks, version, transactional_id: request.transactional_id.clone() };
     let mut unflushed: Vec<Arc<Partition>> = Vec::new();
     let mut failed = false;
     let mut responses = Vec::with_capacity(request.topic_data.len());
@@ -83,10 +90,8 @@ pub(crate) async fn handle(node: &Arc<Node>, request: Authorized<ProduceRequest>
 struct Rules {
     by_id: bool,
     acks: i16,
-    /// Whether the version is new enough for zstd.
-    zstd: bool,
-    /// Whether the request names a transactional id.
-    transactional: bool,
+    version: i16,
+    transactional_id: Option<Str>,
 }
 
 fn append(
@@ -96,7 +101,14 @@ fn append(
     data: &PartitionProduceData,
 ) -> Result<(LogAppendInfo, Arc<Partition>), (AppendError, i64)> {
     let (partition, records) = prepare(node, rules, topic, data).map_err(|error| (error, UNKNOWN_OFFSET))?;
-    match partition.append(node, records, AppendOrigin::Client) {
+    let header = rules.transactional_id.as_ref().and_then(|id| Some((id, BatchHeader::parse(&records).ok()?)));
+    let appended = match header {
+        Some((id, header)) if header.is_transactional() => {
+            append_to_transaction(node, rules.version, id, &header, &partition, records)
+        }
+        _ => partition.append(node, records, AppendOrigin::Client),
+    };
+    match appended {
         Ok(info) => Ok((info, partition)),
         // Of all refusals Kafka answers the log's start with these only.
         Err(error) if matches!(error.code, ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp) => {
@@ -104,6 +116,40 @@ fn append(
         }
         Err(error) => Err((error, UNKNOWN_OFFSET)),
     }
+}
+
+/// Appends a batch of a transaction that is open, and that the partition is part of. Where the log knows that already, the
+/// coordinator is not asked.
+fn append_to_transaction(
+    node: &Arc<Node>,
+    version: i16,
+    transactional_id: &str,
+    header: &BatchHeader,
+    partition: &Arc<Partition>,
+    records: Bytes,
+) -> Result<LogAppendInfo, AppendError> {
+    if partition.log().has_ongoing_transaction(header.producer_id, header.producer_epoch) {
+        return partition.append(node, records, AppendOrigin::ClientInTransaction);
+    }
+    let admit = if version >= ADD_TO_TRANSACTION_VERSION { Admit::Add } else { Admit::Verify };
+    if admit == Admit::Verify && !node.config().transaction_partition_verification_enable {
+        return partition.append(node, records, AppendOrigin::Client);
+    }
+    let producer = ProducerIdEpoch { producer_id: header.producer_id, epoch: header.producer_epoch };
+    let id = TopicPartition::new(partition.topic().clone(), partition.id());
+    let append = || partition.append(node, records, AppendOrigin::Client);
+    let appended = node.transactions.within(node, transactional_id, producer, &id, admit, append);
+    appended.unwrap_or_else(|code| {
+        let code = match code {
+            ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+            ErrorCode::TransactionAbortable if version < ABORTABLE_VERSION => ErrorCode::InvalidTxnState,
+            // What older clients would not retry; this they do, without looking for new metadata.
+            ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => ErrorCode::NotEnoughReplicas,
+            ErrorCode::ConcurrentTransactions if admit == Admit::Verify => ErrorCode::NotEnoughReplicas,
+            code => code,
+        };
+        Err(error(code, "the partition is not part of an open transaction of this producer"))
+    })
 }
 
 /// Everything before the append: the partition and the records for it, or why not.
@@ -131,7 +177,7 @@ fn prepare(
 }
 
 /// Checks what Kafka checks before it looks for the partition's log: that there is a whole batch of the present format,
-/// in a codec that the version knows. Transactions are not served: their batches would never be committed.
+/// in a codec that the version knows.
 fn check_first(records: &Bytes, rules: &Rules) -> Result<(), AppendError> {
     let no_batch =
         || error(ErrorCode::InvalidRecord, "a partition has to have exactly one whole record batch of format 2");
@@ -147,17 +193,14 @@ fn check_first(records: &Bytes, rules: &Rules) -> Result<(), AppendError> {
         return Err(no_batch());
     }
     let Ok(header) = BatchHeader::parse(records) else { return Ok(()) };
-    if !rules.zstd && header.compression().ok() == Some(Compression::Zstd) {
+    if rules.version < ZSTD_VERSION && header.compression().ok() == Some(Compression::Zstd) {
         return Err(error(ErrorCode::UnsupportedCompressionType, "zstd needs Produce v7"));
     }
-    match (header.is_transactional(), rules.transactional) {
-        (false, _) => Ok(()),
-        (true, true) => Err(error(ErrorCode::InvalidTxnState, "no transaction is going on: they are not served yet")),
-        (true, false) => Err(error(
-            ErrorCode::TransactionalIdAuthorizationFailed,
-            "a transactional batch without a transactional id",
-        )),
+    if header.is_transactional() && rules.transactional_id.is_none() {
+        let message = "a transactional batch without a transactional id";
+        return Err(error(ErrorCode::TransactionalIdAuthorizationFailed, message));
     }
+    Ok(())
 }
 
 /// Whether a whole batch begins here; part of one at the end is not looked at.

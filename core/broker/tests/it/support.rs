@@ -18,6 +18,6 @@ pub async fn start(env: Env, configs: &[(&str, &str)]) -> (Broker, ClientConnect
 }
 
 pub async fn connect(env: &Env, broker: &Broker) -> ClientConnection {
-    let options = ConnectOptions { client_id: "test".into(), connect_timeout: LIMIT, in_flight_max: 5 };
+    let options = ConnectOptions { client_id: "test".into(), connect_timeout: LIMIT, ..ConnectOptions::default() };
     ClientConnection::connect(env, broker.inproc_address(), &options).await.unwrap()
 }

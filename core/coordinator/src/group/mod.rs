@@ -5,8 +5,8 @@
 //! `sync` spreads the leader's assignment and writes it. `image` is what the records say; `classic` and `member` are who
 //! is there. `offsets` and `admin` serve commits, fetches and the admin APIs.
 //!
-//! Not here: consumer groups of KIP-848 and share groups (their records are kept byte for byte), transactional commits
-//! by request (their records are replayed), authorization, and whether a topic exists: the caller knows both.
+//! Not here: consumer groups of KIP-848 and share groups (their records are kept byte for byte), authorization, and whether
+//! a topic exists or a transaction is open: the caller knows these.
 
 mod admin;
 mod classic;
@@ -21,6 +21,7 @@ mod records;
 mod shard;
 mod step;
 mod sync;
+mod txn_offsets;
 
 pub use classic::GroupState;
 pub use config::GroupConfig;

@@ -121,6 +121,20 @@ impl ClassicGroup {
         cx.timers.schedule(TimerKey::Sync(self.id.clone()), cx.now.steady_ms.saturating_add(timeout_ms));
     }
 
+    /// All members are gone at once, and nobody waits for them.
+    pub(crate) fn lose_all(&mut self, cx: &mut Cx<'_>) {
+        let ids: Vec<Arc<str>> = self.members.keys().cloned().collect();
+        if ids.is_empty() {
+            return;
+        }
+        for member_id in ids {
+            self.remove(cx, &member_id);
+        }
+        cx.timers.cancel(&TimerKey::Sync(self.id.clone()));
+        self.transition_to(GroupState::PreparingRebalance, cx.now);
+        self.complete_join(cx);
+    }
+
     fn answer_join(&mut self, cx: &mut Cx<'_>, member_id: &Arc<str>) {
         let with_members = self.is_leader(member_id);
         let Some(member) = self.members.get_mut(member_id) else { return };

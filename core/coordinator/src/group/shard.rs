@@ -134,6 +134,10 @@ impl GroupShard {
                 let reply = self.commit_offsets(now, &mut step, api_version, &request);
                 step.replies.push((ticket, Reply::OffsetCommit(reply)));
             }
+            Event::TxnOffsetCommit { ticket, request } => {
+                let reply = self.commit_offsets_of_transaction(now, &mut step, &request);
+                step.replies.push((ticket, Reply::TxnOffsetCommit(reply)));
+            }
             Event::OffsetDelete { ticket, request } => {
                 let reply = self.delete_offsets(&mut step, &request);
                 step.replies.push((ticket, Reply::OffsetDelete(reply)));
@@ -141,6 +145,14 @@ impl GroupShard {
             Event::DeleteGroups { ticket, groups } => {
                 let reply = self.delete_groups(&mut step, groups);
                 step.replies.push((ticket, Reply::DeleteGroups(reply)));
+            }
+            Event::MembersGone => {
+                let ids: Vec<Arc<str>> = self.groups.keys().cloned().collect();
+                for id in ids {
+                    if let (Some(group), mut cx) = self.group_cx(now, &mut step, &id) {
+                        group.lose_all(&mut cx);
+                    }
+                }
             }
             Event::Rebalance(group_id) => {
                 if let (Some(group), mut cx) = self.group_cx(now, &mut step, &group_id)

@@ -7,7 +7,7 @@ use ottla_protocol::delete_groups_response::DeletableGroupResult;
 use ottla_protocol::{
     HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
     OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, Str, SyncGroupRequest,
-    SyncGroupResponse,
+    SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 
 use super::records::CoordinatorRecord;
@@ -62,6 +62,12 @@ pub enum Event {
         api_version: i16,
         request: OffsetCommitRequest,
     },
+    /// Offsets that count once the producer's transaction is committed (KIP-98). Topics as in [`Event::OffsetCommit`];
+    /// that the transaction is open, and this partition part of it, is the caller's to know.
+    TxnOffsetCommit {
+        ticket: Ticket,
+        request: TxnOffsetCommitRequest,
+    },
     OffsetDelete {
         ticket: Ticket,
         request: OffsetDeleteRequest,
@@ -70,6 +76,8 @@ pub enum Event {
         ticket: Ticket,
         groups: Vec<Str>,
     },
+    /// No member of any group will come back: all groups become empty, their offsets stay.
+    MembersGone,
     /// The group is to rebalance although nothing has changed; ignored where it has no generation.
     Rebalance(Arc<str>),
     /// This topic exists no more; its offsets go with it.
@@ -86,6 +94,7 @@ pub enum Reply {
     Heartbeat(HeartbeatResponse),
     Leave(LeaveGroupResponse),
     OffsetCommit(OffsetCommitResponse),
+    TxnOffsetCommit(TxnOffsetCommitResponse),
     OffsetDelete(OffsetDeleteResponse),
     DeleteGroups(Vec<DeletableGroupResult>),
 }
@@ -97,6 +106,8 @@ pub enum Reply {
 #[must_use]
 pub struct Step {
     pub records: Vec<CoordinatorRecord>,
+    /// The producer id and epoch of the transactional batch that the records go into; `None` for a plain one.
+    pub producer: Option<(i64, i16)>,
     pub replies: Vec<(Ticket, Reply)>,
 }
 
@@ -114,6 +125,12 @@ impl Reply {
                     partition.error_code = error.code();
                 }
                 Self::OffsetCommit(reply)
+            }
+            Self::TxnOffsetCommit(mut reply) => {
+                for partition in reply.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                    partition.error_code = error.code();
+                }
+                Self::TxnOffsetCommit(reply)
             }
             Self::OffsetDelete(_) => {
                 Self::OffsetDelete(OffsetDeleteResponse { error_code: error.code(), ..Default::default() })

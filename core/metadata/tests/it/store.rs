@@ -30,8 +30,8 @@ fn a_new_cluster() {
     let store = open(&env);
     assert_eq!(store.leader_epoch(), 1);
     assert_eq!(store.image().metadata_version(), Some(30));
-    // The leader change, and the first records in their transaction.
-    assert_eq!(store.image().offset(), 3);
+    // The leader change, and the first records (two features) in their transaction.
+    assert_eq!(store.image().offset(), 4);
     assert!(env.fs().exists(Path::new("/data/bootstrap.checkpoint")));
     assert_eq!(checkpoints(&env), ["00000000000000000000-0000000000.checkpoint"]);
     let state = String::from_utf8(env.fs().read(&Path::new(LOG_DIR).join("quorum-state")).unwrap()).unwrap();
