@@ -11,18 +11,19 @@ use crate::consumer::{Consumer, ConsumerOptions};
 use crate::coordinator::Coordinators;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::{Leader, Snapshot, TopicMetadata};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Registry};
 use crate::options::{ClientOptions, Settings};
 use crate::producer::{Producer, ProducerOptions};
 use crate::retry::{Backoff, Deadline};
+use crate::telemetry::Telemetry;
 use ottla_env::{Env, Task};
-use ottla_model::{ErrorCode, Str};
+use ottla_model::{ErrorCode, Str, Uuid};
 use ottla_protocol::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use ottla_protocol::metadata_response::MetadataResponse;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 /// A client of one cluster; clones share its connections.
@@ -49,6 +50,10 @@ struct Inner {
     coordinators: Coordinators,
     /// What the connections count, for the registries of producer, consumer and admin.
     metrics: Metrics,
+    /// The registries of producers, consumers and admin clients.
+    registries: Mutex<Vec<Weak<Registry>>>,
+    /// Pushes metrics, from the first metadata on.
+    telemetry: OnceLock<Telemetry>,
     /// Refreshes metadata by age.
     upkeep: OnceLock<Task>,
     /// When metadata could first not be fetched since it last could, by the monotonic clock.
@@ -61,6 +66,19 @@ impl Drop for Inner {
         if let Some(task) = self.upkeep.get() {
             task.abort();
         }
+        if let Some(telemetry) = self.telemetry.get() {
+            telemetry.abort();
+        }
+    }
+}
+
+/// A client that does not keep itself alive, for its own tasks.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakClient(Weak<Inner>);
+
+impl WeakClient {
+    pub(crate) fn upgrade(&self) -> Option<Client> {
+        self.0.upgrade().map(|inner| Client { inner })
     }
 }
 
@@ -93,6 +111,8 @@ impl Client {
                 brokers: Mutex::default(),
                 bootstrap,
                 coordinators: Coordinators::default(),
+                registries: Mutex::default(),
+                telemetry: OnceLock::new(),
                 upkeep: OnceLock::new(),
                 failing_since: Mutex::default(),
                 closed: AtomicBool::new(false),
@@ -124,11 +144,36 @@ impl Client {
         Consumer::new(self.clone(), options)
     }
 
-    /// Closes all connections; whatever is outstanding fails.
+    /// Closes all connections; whatever is outstanding fails. Where the cluster takes metrics (KIP-714), a task sends the
+    /// last ones first; [`Client::shutdown`] waits for it.
     pub fn close(&self) {
-        self.inner.closed.store(true, Ordering::Relaxed);
-        for broker in self.inner.brokers.lock().values().chain(&self.inner.bootstrap) {
-            broker.close();
+        if let Some(farewell) = self.closing() {
+            self.env().spawn("telemetry farewell", farewell);
+        }
+    }
+
+    /// As [`Client::close`], and returns when all is sent and closed, at most a second later.
+    pub async fn shutdown(&self) {
+        if let Some(farewell) = self.closing() {
+            farewell.await;
+        }
+    }
+
+    /// The cluster's name for this client as a source of metrics (KIP-714).
+    ///
+    /// # Errors
+    /// `Invalid` when `enable.metrics.push` is false or the cluster takes no metrics; `Timeout`.
+    pub async fn client_instance_id(&self, timeout: Duration) -> Result<Uuid> {
+        if !self.options().metrics_push {
+            return Err(Error::invalid("there is no client instance id, as enable.metrics.push is false"));
+        }
+        let deadline = Deadline::after(self.env(), timeout);
+        if self.snapshot().version == 0 {
+            self.refresh(0, &deadline).await?;
+        }
+        match self.inner.telemetry.get() {
+            Some(telemetry) => telemetry.id(self.env(), &deadline).await,
+            None => Err(Error::closed()),
         }
     }
 
@@ -139,7 +184,12 @@ impl Client {
     /// A registry for the groups of `prefix` (`producer`, `consumer`, `admin-client`), which shows the connections' too.
     pub(crate) fn metrics(&self, prefix: &'static str) -> Metrics {
         let (env, options) = (self.env(), self.options());
-        Metrics::new(env, &options.metrics, prefix, &options.client_id, Some(self.inner.metrics.clone()))
+        let shared = Some(self.inner.metrics.clone());
+        let metrics = Metrics::new(env, &options.metrics, prefix, &options.client_id, shared);
+        let mut registries = self.inner.registries.lock();
+        registries.retain(|registry| registry.strong_count() > 0);
+        registries.push(metrics.downgrade());
+        metrics
     }
 
     pub(crate) fn env(&self) -> &Env {
@@ -267,15 +317,16 @@ impl Client {
             let first = self.env().random_u64() as usize % candidates.len();
             candidates.rotate_left(first);
         }
-        // Without a way back (`metadata.recovery.strategy` none) they serve once, at the start.
+        // Open connections first: no reason to dial another broker for a question that anyone answers.
+        candidates.sort_by_key(|broker| broker.ready(Purpose::General).is_none());
+        // Where no known broker answers. Without a way back (`metadata.recovery.strategy` none) they serve once, at the
+        // start.
         let bootstrap = if candidates.is_empty() || self.options().rebootstrap { &*self.inner.bootstrap } else { &[] };
         for broker in bootstrap {
             if !candidates.iter().any(|known| known.address == broker.address) {
                 candidates.push(broker.clone());
             }
         }
-        // Open connections first: no reason to dial another broker for a question that anyone answers.
-        candidates.sort_by_key(|broker| broker.ready(Purpose::General).is_none());
         candidates
     }
 

@@ -1,9 +1,12 @@
 //! What keeps a client's metadata good without anyone asking: a refresh at `metadata.max.age.ms`, and the way back to the
 //! bootstrap servers when what is known is of no use any more (KIP-899, KIP-1102).
 
-use super::{Client, Inner};
+use super::{Client, Inner, WeakClient};
+use crate::broker::{Broker, Purpose};
 use crate::error::Error;
+use crate::metrics::{Metric, Metrics};
 use crate::retry::Deadline;
+use crate::telemetry::Telemetry;
 use ottla_model::ErrorCode;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -12,6 +15,46 @@ impl Client {
     /// Starts the task that refreshes metadata by age, once; it ends with the client.
     pub(super) fn keep_up(&self) {
         self.inner.upkeep.get_or_init(|| self.env().spawn("metadata upkeep", upkeep(Arc::downgrade(&self.inner))));
+        if self.options().metrics_push {
+            self.inner.telemetry.get_or_init(|| Telemetry::start(self));
+        }
+    }
+
+    pub(crate) fn weak(&self) -> WeakClient {
+        WeakClient(Arc::downgrade(&self.inner))
+    }
+
+    /// The metrics of all that use this client; of two of a kind the one that was made first.
+    pub(crate) fn all_metrics(&self) -> Vec<Metric> {
+        let registries: Vec<Metrics> = self.inner.registries.lock().iter().filter_map(Metrics::upgrade).collect();
+        let mut found: Vec<Metric> = match registries.is_empty() {
+            true => self.metrics("admin-client").snapshot(),
+            false => registries.iter().flat_map(Metrics::snapshot).collect(),
+        };
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        found.dedup_by(|later, earlier| later.name == earlier.name);
+        found
+    }
+
+    /// Closes at once, or gives what has to be waited for first.
+    pub(super) fn closing(&self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        if self.inner.closed.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let brokers: Vec<Arc<Broker>> =
+            self.inner.brokers.lock().values().chain(&self.inner.bootstrap).cloned().collect();
+        let connection = brokers.iter().find_map(|broker| broker.ready(Purpose::General));
+        let last = self.inner.telemetry.get().and_then(|telemetry| telemetry.stop(self)).zip(connection);
+        let Some(((request, limit), connection)) = last else {
+            brokers.iter().for_each(|broker| broker.close());
+            return None;
+        };
+        Some(async move {
+            if let Err(error) = connection.request(&request, limit).await {
+                tracing::debug!(%error, "the last metrics could not be pushed");
+            }
+            brokers.iter().for_each(|broker| broker.close());
+        })
     }
 
     /// Forgets the brokers and closes their connections: the next question goes to the bootstrap servers. What is known

@@ -115,7 +115,7 @@ impl MetricsOptions {
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics(Arc<Registry>);
 
-struct Registry {
+pub(crate) struct Registry {
     env: Env,
     options: MetricsOptions,
     /// `producer`, `consumer`, `admin-client`; empty for what the connections count, which takes its reader's.
@@ -155,6 +155,16 @@ impl Metrics {
             sources: Mutex::default(),
             shared,
         }))
+    }
+
+    /// The registry, if it is still there, for whoever must not keep it.
+    pub(crate) fn downgrade(&self) -> Weak<Registry> {
+        Arc::downgrade(&self.0)
+    }
+
+    /// The way back from [`Metrics::downgrade`].
+    pub(crate) fn upgrade(weak: &Weak<Registry>) -> Option<Metrics> {
+        weak.upgrade().map(Metrics)
     }
 
     /// `producer-metrics` where the registry's prefix is `producer` and `suffix` is `-metrics`.
