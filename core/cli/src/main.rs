@@ -1,6 +1,7 @@
 //! The one binary `ottla`: a server, topic administration, offline log reading and load generation, each in its own
 //! file. It holds no Kafka logic: everything is a call into the `ottla` crate, whose results it prints.
 
+mod config;
 mod connect;
 mod dump_log;
 mod error;
@@ -34,6 +35,7 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     Topic(topic::TopicArgs),
+    Config(config::ConfigArgs),
     DumpLog(dump_log::DumpLogArgs),
     Perf(perf::PerfArgs),
     Completions(CompletionsArgs),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Serve(args) => return run_broker(args),
         Command::Topic(args) => topic::run(args),
+        Command::Config(args) => config::run(args),
         Command::DumpLog(args) => dump_log::run(&args),
         Command::Perf(args) => perf::run(args),
         Command::Completions(args) => completions(args.shell),

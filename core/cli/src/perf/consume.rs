@@ -63,7 +63,8 @@ pub async fn run(client: &Client, args: ConsumeArgs, json: bool) -> Result<(), C
     }
     while records < wanted {
         // Compacted topics have fewer records than offsets: at the ends there is nothing to wait for.
-        let at_end = || partitions.iter().zip(&ends).all(|(p, end)| consumer.position_now(p).is_some_and(|at| at >= *end));
+        let at_end =
+            || partitions.iter().zip(&ends).all(|(p, end)| consumer.position_now(p).is_some_and(|at| at >= *end));
         if args.num_records.is_none() && at_end() {
             break;
         }

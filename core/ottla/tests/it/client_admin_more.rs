@@ -2,11 +2,11 @@
 
 use crate::support::{client, create_topic, on_tcp};
 use ottla::client::admin::{
-    ConfigAlteration, ConfigResourceType, ConfigType, DescribeClusterOptions, DescribeConfigsOptions,
-    DescribeTopicsOptions, EndpointType, NewPartitions,
+    ConfigAlteration, ConfigType, DescribeClusterOptions, DescribeConfigsOptions, DescribeTopicsOptions, EndpointType,
+    NewPartitions,
 };
 use ottla::client::{ConfigResource, ConfigSource, ErrorCode, NewTopic, TopicPartition, Uuid};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,11 +126,9 @@ async fn what_a_broker_does_not_serve_is_named() {
     };
     unsupported(admin.describe_metadata_quorum().await.expect_err("no quorum"), "DescribeQuorum");
     unsupported(admin.unregister_controller(1).await.expect_err("no controllers"), "UnregisterController");
-    let partition = BTreeSet::from([TopicPartition::new("t", 0)]);
-    let producers = admin.describe_producers(&partition, None).await.pop_first().expect("each key has a result").1;
-    unsupported(producers.expect_err("not served"), "DescribeProducers");
-    let kinds = BTreeSet::from([ConfigResourceType::Group]);
-    unsupported(admin.list_config_resources(&kinds).await.expect_err("not served"), "ListConfigResources");
+    let moves = BTreeMap::from([(TopicPartition::new("t", 0), None)]);
+    let moved = admin.alter_partition_reassignments(&moves).await.pop_first().expect("each key has a result").1;
+    unsupported(moved.expect_err("not served"), "AlterPartitionReassignments");
     let fenced = DescribeClusterOptions { include_fenced_brokers: true, ..Default::default() };
     let cluster = admin.describe_cluster_with(&fenced);
     assert!(cluster.await.expect("described").brokers.iter().all(|broker| !broker.fenced));
