@@ -178,7 +178,8 @@ impl fmt::Display for Capability {
 /// What the broker at `address` answers to ApiVersions.
 pub async fn ask(env: &Env, address: &str) -> Result<ApiVersionsResponse, String> {
     let limit = Duration::from_secs(10);
-    let options = ConnectOptions { client_id: "conformance".into(), connect_timeout: limit, in_flight_max: 1 };
+    let options =
+        ConnectOptions { client_id: "conformance".into(), connect_timeout: limit, ..ConnectOptions::default() };
     let connection = ClientConnection::connect(env, address, &options).await.map_err(|error| error.to_string())?;
     let request = ApiVersionsRequest {
         client_software_name: Str::from_static("conformance"),

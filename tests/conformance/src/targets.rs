@@ -25,7 +25,7 @@ enum Kind {
     /// A new engine in memory for each scenario, reached without a socket.
     Embedded,
     /// One engine on a directory, reached over TCP.
-    Tcp(Running),
+    Tcp(Box<Running>),
     /// A broker that someone else started.
     Remote(Addresses, Option<String>),
 }
@@ -61,7 +61,7 @@ impl Target {
     pub async fn tcp(env: &Env) -> Result<Target, String> {
         let running = Running::start(env, true, true).await?;
         let capabilities = capabilities(env, &running.bootstrap(), &[Capability::Restart]).await?;
-        Ok(Target { name: "tcp", capabilities, kind: Kind::Tcp(running) })
+        Ok(Target { name: "tcp", capabilities, kind: Kind::Tcp(Box::new(running)) })
     }
 
     /// A broker that runs already, with its addresses by protocol.

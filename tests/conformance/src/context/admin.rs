@@ -1,7 +1,7 @@
 //! An admin client of a scenario.
 
 use super::{Context, Outcome, unexpected};
-use crate::protocol::admin::{ConfigChange, ConfigValue, NewTopic, Resource, TopicDescription};
+use crate::protocol::admin::{ConfigChange, ConfigValue, GroupDescription, NewTopic, Resource, TopicDescription};
 use crate::protocol::{AdminCommand, Each, Failure, Reply};
 use std::collections::BTreeMap;
 
@@ -82,6 +82,18 @@ impl Admin {
         let change = ConfigChange { name: name.to_owned(), op: op.to_owned(), value: value.map(str::to_owned) };
         let resource = Resource::Topic(topic.to_owned());
         self.ask(AdminCommand::AlterConfigs { resource, changes: vec![change] }).await
+    }
+
+    /// The description of a group.
+    pub async fn group(&self, group: &str) -> Outcome<GroupDescription> {
+        match self.ask(AdminCommand::DescribeGroups { groups: vec![group.to_owned()] }).await? {
+            Reply::GroupDescriptions(mut groups) => match groups.pop() {
+                Some(Each::Ok(group)) => Ok(group),
+                Some(Each::Error(failure)) => Err(failure.into()),
+                None => Err("no description".into()),
+            },
+            other => Err(unexpected(&other).into()),
+        }
     }
 
     /// Closes it.

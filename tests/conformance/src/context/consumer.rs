@@ -95,7 +95,7 @@ impl Consumer {
 
     /// Goes to `offset`.
     pub async fn seek(&self, topic: &str, partition: i32, offset: i64) -> Outcome {
-        self.ask(ConsumerCommand::Seek { to: PartitionOffset::new(topic, partition, offset) }).await?;
+        self.ask(ConsumerCommand::Seek { at: PartitionOffset::new(topic, partition, offset) }).await?;
         Ok(())
     }
 

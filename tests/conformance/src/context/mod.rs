@@ -8,6 +8,7 @@ mod producer;
 pub use admin::Admin;
 pub use consumer::Consumer;
 pub use producer::Producer;
+pub(crate) use producer::written;
 
 use crate::driver::Driver;
 use crate::protocol::{AdminCommand, Command, Configs, ConsumerCommand, Failure, ProducerCommand, Reply, To};
@@ -63,14 +64,18 @@ macro_rules! check {
 /// Fails the scenario unless the first is equal to the second, which is what was expected.
 #[macro_export]
 macro_rules! same {
-    ($found:expr, $expected:expr, $($what:tt)+) => {{
-        let (found, expected) = (&$found, &$expected);
-        if found != expected {
-            return Err($crate::context::Wrong(format!(
-                "{}: expected {expected:?}, found {found:?} ({}:{})", format!($($what)+), file!(), line!()
-            )));
+    ($found:expr, $expected:expr, $($what:tt)+) => {
+        // As in assert_eq!: temporaries live to the end of a match.
+        match (&$found, &$expected) {
+            (found, expected) => {
+                if found != expected {
+                    return Err($crate::context::Wrong(format!(
+                        "{}: expected {expected:?}, found {found:?} ({}:{})", format!($($what)+), file!(), line!()
+                    )));
+                }
+            }
         }
-    }};
+    };
 }
 
 /// What a scenario holds; clones share it.

@@ -35,7 +35,7 @@ pub enum ConsumerCommand {
     /// Go to an offset.
     Seek {
         /// Of an assigned partition.
-        to: PartitionOffset,
+        at: PartitionOffset,
     },
     /// Go to the first offset.
     SeekToBeginning {

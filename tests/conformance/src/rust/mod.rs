@@ -9,14 +9,31 @@ use crate::driver::{Calling, Driver};
 use crate::protocol::{
     AdminCommand, Command, Configs, ConsumerCommand, Failure, FailureKind, Hello, ProducerCommand, Reply, To,
 };
-use ottla::client::{Admin, Client, Error, ErrorKind};
+use ottla::client::{Admin, Client, Error, ErrorKind, Metric};
 use ottla::env::Env;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the Rust client can do. A capability is added here with the client's feature.
-const CAPABILITIES: &[Capability] =
-    &[Capability::Core, Capability::Restart, Capability::Faults, Capability::Acls, Capability::Quotas];
+const CAPABILITIES: &[Capability] = &[
+    Capability::Core,
+    Capability::Groups,
+    Capability::StaticMembership,
+    Capability::Cooperative,
+    Capability::GroupAdmin,
+    Capability::DeleteRecords,
+    Capability::Transactions,
+    Capability::TransactionsV2,
+    Capability::ConsumerProtocol,
+    Capability::Acls,
+    Capability::Quotas,
+    Capability::Sasl,
+    Capability::Tls,
+    Capability::Restart,
+    Capability::Faults,
+    Capability::Metrics,
+    Capability::ResetByDuration,
+];
 
 /// The driver: the clients that were opened, by name.
 #[derive(Debug)]
@@ -27,7 +44,7 @@ pub struct RustDriver {
     admins: Clients<(Client, Admin)>,
 }
 
-/// Clients of one kind by name.
+/// Clients of one kind by name. Closed ones stay: a scenario may ask what they say then.
 #[derive(Debug)]
 struct Clients<T>(Mutex<HashMap<String, Arc<T>>>);
 
@@ -37,7 +54,7 @@ impl<T> Clients<T> {
     }
 
     fn insert(&self, name: String, client: T) -> Result<Reply, Failure> {
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = lock(&self.0);
         if clients.contains_key(&name) {
             return Err(Failure::new(FailureKind::Invalid, format!("{name} is open already")));
         }
@@ -46,12 +63,8 @@ impl<T> Clients<T> {
     }
 
     fn get(&self, name: &str) -> Result<Arc<T>, Failure> {
-        let clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.get(name).cloned().ok_or_else(|| Failure::new(FailureKind::Invalid, format!("{name} is not open")))
-    }
-
-    fn remove(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let found = lock(&self.0).get(name).cloned();
+        found.ok_or_else(|| Failure::new(FailureKind::Invalid, format!("{name} is not open")))
     }
 }
 
@@ -66,9 +79,6 @@ impl RustDriver {
             return self.producers.insert(to.name, producer::open(&self.env, configs)?);
         }
         let held = self.producers.get(&to.name)?;
-        if let ProducerCommand::Close { .. } = to.command {
-            self.producers.remove(&to.name);
-        }
         held.carry_out(to.command, |name| self.consumers.get(name)).await
     }
 
@@ -76,11 +86,7 @@ impl RustDriver {
         if let ConsumerCommand::Open { configs } = &to.command {
             return self.consumers.insert(to.name, consumer::open(&self.env, configs)?);
         }
-        let held = self.consumers.get(&to.name)?;
-        if let ConsumerCommand::Close { .. } = to.command {
-            self.consumers.remove(&to.name);
-        }
-        held.carry_out(to.command).await
+        self.consumers.get(&to.name)?.carry_out(to.command).await
     }
 
     async fn admin(&self, to: To<AdminCommand>) -> Result<Reply, Failure> {
@@ -89,7 +95,6 @@ impl RustDriver {
         }
         let held = self.admins.get(&to.name)?;
         if let AdminCommand::Close = to.command {
-            self.admins.remove(&to.name);
             held.0.close();
             return Ok(Reply::Done {});
         }
@@ -114,9 +119,24 @@ impl Driver for RustDriver {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The configs that a scenario set, as pairs.
 fn pairs(configs: &Configs) -> impl Iterator<Item = (String, String)> {
     configs.iter().map(|(name, value)| (name.clone(), value.clone()))
+}
+
+/// Numbers by `group.name`, summed over tags.
+fn metrics(all: &[Metric]) -> Reply {
+    let mut sums = BTreeMap::new();
+    for metric in all {
+        if let Some(value) = metric.value.as_f64().filter(|value| value.is_finite()) {
+            *sums.entry(format!("{}.{}", metric.name.group, metric.name.name)).or_insert(0.0) += value;
+        }
+    }
+    Reply::Metrics(sums)
 }
 
 impl From<Error> for Failure {
@@ -128,7 +148,7 @@ impl From<Error> for Failure {
             ErrorKind::Invalid => FailureKind::Invalid,
             ErrorKind::Auth => FailureKind::Auth,
             ErrorKind::Timeout => FailureKind::Timeout,
-            ErrorKind::Closed => FailureKind::Closed,
+            ErrorKind::Closed | ErrorKind::Wakeup => FailureKind::Closed,
             ErrorKind::Data => FailureKind::Data,
             _ => FailureKind::Internal,
         };

@@ -1,90 +1,61 @@
 //! The producer's commands.
 
-use super::{consumer, pairs};
+use super::{consumer, lock, metrics, pairs};
 use crate::protocol::producer::{Outgoing, Written};
-use crate::protocol::{Configs, Each, Failure, FailureKind, ProducerCommand, Reply};
-use ottla::client::{
-    Acks, Client, ClientOptions, Compression, Configs as Parsed, Delivery, Error, Producer, ProducerOptions,
-    ProducerRecord, Scope,
-};
+use crate::protocol::{Configs, Each, Failure, ProducerCommand, Reply};
+use ottla::client::{Delivery, Error, Producer, ProducerRecord};
 use ottla::env::Env;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A producer and what was enqueued.
 #[derive(Debug)]
 pub(super) struct Held {
-    client: Client,
     producer: Producer,
     enqueued: Mutex<Vec<Result<Delivery, Error>>>,
 }
 
 pub(super) fn open(env: &Env, configs: &Configs) -> Result<Held, Failure> {
-    let invalid = |error: ottla::config::ConfigError| Failure::new(FailureKind::Invalid, error.to_string());
-    let (parsed, _) = Parsed::parse(Scope::Producer, pairs(configs)).map_err(invalid)?;
-    let client = Client::new(env.clone(), ClientOptions::from_configs(&parsed))?;
-    let producer = client.producer(options(&parsed))?;
-    Ok(Held { client, producer, enqueued: Mutex::default() })
-}
-
-fn options(configs: &Parsed) -> ProducerOptions {
-    let default = ProducerOptions::default();
-    let ms = |name: &str, default: Duration| configs.ms(name).unwrap_or(default);
-    ProducerOptions {
-        acks: match configs.text("acks").as_deref() {
-            Some("0") => Acks::None,
-            Some("1") => Acks::Leader,
-            _ => Acks::All,
-        },
-        enable_idempotence: configs.is_set("enable.idempotence").then(|| configs.flag("enable.idempotence")),
-        batch_size: configs.size("batch.size").unwrap_or(default.batch_size),
-        linger: ms("linger.ms", default.linger),
-        compression: match configs.text("compression.type").as_deref() {
-            Some("gzip") => Compression::Gzip,
-            Some("snappy") => Compression::Snappy,
-            Some("lz4") => Compression::Lz4,
-            Some("zstd") => Compression::Zstd,
-            _ => Compression::None,
-        },
-        max_in_flight: configs.size("max.in.flight.requests.per.connection").unwrap_or(default.max_in_flight),
-        max_request_size: configs.size("max.request.size").unwrap_or(default.max_request_size),
-        buffer_memory: configs.size("buffer.memory").unwrap_or(default.buffer_memory),
-        max_block: ms("max.block.ms", default.max_block),
-        delivery_timeout: ms("delivery.timeout.ms", default.delivery_timeout),
-        ..default
-    }
+    Ok(Held { producer: Producer::from_configs(env.clone(), pairs(configs))?, enqueued: Mutex::default() })
 }
 
 impl Held {
     pub(super) async fn carry_out(
         &self,
         command: ProducerCommand,
-        _consumer: impl Fn(&str) -> Result<Arc<consumer::Held>, Failure>,
+        consumer: impl Fn(&str) -> Result<Arc<consumer::Held>, Failure>,
     ) -> Result<Reply, Failure> {
+        let producer = &self.producer;
         match command {
+            ProducerCommand::Open { .. } => return Err(Failure::unsupported("to open it twice")),
             ProducerCommand::Send { records } => {
                 let sent = self.send_all(&records).await;
-                Ok(Reply::Sent(results(sent).await))
+                return Ok(Reply::Sent(results(sent).await));
             }
             ProducerCommand::Enqueue { records } => {
                 let sent = self.send_all(&records).await;
-                self.enqueued.lock().unwrap_or_else(PoisonError::into_inner).extend(sent);
-                Ok(Reply::Done {})
+                lock(&self.enqueued).extend(sent);
             }
             ProducerCommand::Flush => {
-                let sent = std::mem::take(&mut *self.enqueued.lock().unwrap_or_else(PoisonError::into_inner));
-                self.producer.flush().await;
-                Ok(Reply::Sent(results(sent).await))
+                let sent = std::mem::take(&mut *lock(&self.enqueued));
+                producer.flush().await;
+                return Ok(Reply::Sent(results(sent).await));
             }
-            ProducerCommand::PartitionsFor { topic } => Ok(Reply::Count(self.producer.partitions_for(&topic).await?)),
-            ProducerCommand::Close { timeout_ms } => {
-                let closed = self.producer.close(Duration::from_millis(timeout_ms)).await;
-                self.client.close();
-                closed?;
-                Ok(Reply::Done {})
+            ProducerCommand::PartitionsFor { topic } => {
+                return Ok(Reply::Count(producer.partitions_for(&topic).await?));
             }
-            other => Err(Failure::unsupported(&format!("{other:?}"))),
+            ProducerCommand::InitTransactions => producer.init_transactions().await?,
+            ProducerCommand::BeginTransaction => producer.begin_transaction()?,
+            ProducerCommand::SendOffsets { offsets, consumer: name } => {
+                let group = consumer(&name)?.group_metadata()?;
+                producer.send_offsets_to_transaction(&consumer::offsets(offsets), &group).await?;
+            }
+            ProducerCommand::CommitTransaction => producer.commit_transaction().await?,
+            ProducerCommand::AbortTransaction => producer.abort_transaction().await?,
+            ProducerCommand::Metrics => return Ok(metrics(&producer.metrics())),
+            ProducerCommand::Close { timeout_ms } => producer.close(Duration::from_millis(timeout_ms)).await?,
         }
+        Ok(Reply::Done {})
     }
 
     async fn send_all(&self, records: &[Outgoing]) -> Vec<Result<Delivery, Error>> {

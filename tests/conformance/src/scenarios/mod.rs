@@ -2,7 +2,12 @@
 //! name in the list at the top of its file.
 
 mod admin;
+mod consume;
+mod group_offsets;
+mod groups;
+mod members;
 mod produce;
+mod subscriptions;
 
 use crate::capability::Capability;
 use crate::context::{Context, Outcome};
@@ -27,7 +32,15 @@ pub struct Scenario {
 
 /// All scenarios, in the order of the report.
 pub fn all() -> Vec<Scenario> {
-    [produce::SCENARIOS, admin::SCENARIOS].concat()
+    [
+        produce::SCENARIOS,
+        consume::SCENARIOS,
+        members::SCENARIOS,
+        group_offsets::SCENARIOS,
+        subscriptions::SCENARIOS,
+        admin::SCENARIOS,
+    ]
+    .concat()
 }
 
 /// Makes a file's `SCENARIOS`: functions from [`Context`] to [`Outcome`], with the capabilities that each needs.
