@@ -27,7 +27,7 @@ pub use client::Client;
 pub use consumer::assignor;
 pub use consumer::{
     Batch, BoxFuture, CloseOptions, Consumer, ConsumerInterceptor, ConsumerOptions, ConsumerRecord, ConsumerRecords,
-    Fetched, GroupMembership, GroupMetadata, GroupProtocol, IsolationLevel, OffsetAndMetadata, OffsetReset, Offsets,
+    ConsumerStream, Fetched, GroupMembership, GroupMetadata, GroupProtocol, IsolationLevel, OffsetAndMetadata, OffsetReset, Offsets,
     Position, RebalanceListener, Record, Records, TimestampType,
 };
 pub use error::{Error, ErrorClass, ErrorKind, Result};

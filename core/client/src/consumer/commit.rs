@@ -219,8 +219,10 @@ async fn run(shared: &Arc<Shared>, offsets: &Offsets, until: Option<Deadline>) -
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
+        // The member's epoch went on while the commit was under way (KIP-848): the next attempt has the new one.
+        let stale = error.code() == Some(ErrorCode::StaleMemberEpoch);
         let again = until.is_some()
-            && error.is_retriable()
+            && (error.is_retriable() || stale)
             && error.code() != Some(ErrorCode::RebalanceInProgress)
             && backoff.pause(env, &deadline).await;
         if !again {
@@ -263,8 +265,10 @@ async fn send(shared: &Arc<Shared>, offsets: &Offsets, deadline: &Deadline) -> R
         ..Default::default()
     };
     let timeout = deadline.left(client.env()).unwrap_or_default().min(client.options().request_timeout);
+    let began = client.env().monotonic();
     let response: OffsetCommitResponse =
         group.ask(client, Lane::Calls, request, COMMIT_VERSION_MAX, timeout, deadline).await?;
+    shared.metrics.commit(client.env().monotonic().saturating_sub(began));
     for topic in &response.topics {
         for partition in &topic.partitions {
             let code = ErrorCode::from_code(partition.error_code);

@@ -240,7 +240,9 @@ async fn fetch(
     };
     session.fill(&mut request, &wants, version);
     let timeout = client.options().request_timeout + options.fetch_max_wait;
+    let began = client.env().monotonic();
     let response: FetchResponse = connection.request_at(&request, version, timeout).await?;
+    shared.metrics.fetched(client.env().monotonic().saturating_sub(began), response.throttle_time_ms);
     if !session.answered(&response) {
         let code = ErrorCode::from_code(response.error_code);
         let session_only = matches!(
@@ -255,6 +257,8 @@ async fn fetch(
     for endpoint in &response.node_endpoints {
         shared.links.learn(endpoint.node_id, address(&endpoint.host, endpoint.port));
     }
+    let records = response.responses.iter().flat_map(|topic| &topic.partitions).filter_map(|p| p.records.as_ref());
+    shared.metrics.fetched_size(records.map(|records| records.len()).sum());
     for topic in &response.responses {
         for data in &topic.partitions {
             let Some(key) = session.find(&topic.topic, topic.topic_id, data.partition_index) else { continue };

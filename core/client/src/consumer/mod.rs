@@ -10,6 +10,7 @@ mod fetcher;
 mod group;
 mod links;
 mod listener;
+mod metrics;
 mod offsets;
 mod options;
 mod poll;
@@ -18,6 +19,7 @@ mod positioner;
 mod records;
 mod session;
 mod settle;
+mod stream;
 mod subscribe;
 mod subscription;
 mod validate;
@@ -27,14 +29,17 @@ pub use offsets::Position;
 pub use options::{ConsumerOptions, GroupProtocol, IsolationLevel, OffsetReset};
 pub use ottla_model::record_batch::{Batch, Record, TimestampType};
 pub use records::{ConsumerRecord, ConsumerRecords, Fetched, Records};
+pub use stream::ConsumerStream;
 pub use subscribe::{CloseOptions, GroupMembership, GroupMetadata};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::metrics::Metric;
 use crate::options::{ClientOptions, read};
 use commit::Commits;
 use group::Group;
 use links::Links;
+use metrics::ConsumerMetrics;
 use ottla_config::Scope;
 use ottla_env::Env;
 use ottla_model::TopicPartition;
@@ -84,6 +89,7 @@ struct Shared {
     group: Option<Group>,
     commits: Commits,
     links: Links,
+    metrics: ConsumerMetrics,
     /// Held by the poll whose turn it is.
     turn: tokio::sync::Mutex<()>,
     /// The next poll ends with an error.
@@ -108,7 +114,9 @@ impl Consumer {
     }
 
     fn with(client: Client, options: ConsumerOptions, own_client: bool) -> Consumer {
+        let options = ConsumerOptions { assignors: assignor::instances(&options.assignors), ..options };
         let group = options.group_id.as_deref().map(|id| Group::new(id, &options));
+        let metrics = ConsumerMetrics::new(client.metrics("consumer"));
         let shared = Shared {
             client,
             options,
@@ -116,6 +124,7 @@ impl Consumer {
             group,
             commits: Commits::default(),
             links: Links::default(),
+            metrics,
             turn: tokio::sync::Mutex::new(()),
             wakeup: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -125,7 +134,9 @@ impl Consumer {
             placed: Notify::new(),
             own_client,
         };
-        Consumer { shared: Arc::new(shared) }
+        let shared = Arc::new(shared);
+        ConsumerMetrics::watch(&shared);
+        Consumer { shared }
     }
 
     /// A consumer with a client of its own from Kafka's configs by name. Nothing is dialled yet. Configs without effect
@@ -354,8 +365,8 @@ impl Consumer {
             IsolationLevel::ReadUncommitted => assigned.high_watermark,
             IsolationLevel::ReadCommitted => assigned.last_stable_offset,
         };
-        (end >= 0).then_some(())?;
-        assigned.position().map(|position| (end - position).max(0))
+        let position = assigned.position()?;
+        (end >= 0).then(|| (end - position).max(0))
     }
 
     /// What the group has committed of `partitions`; those without a committed offset are left out.
@@ -363,7 +374,16 @@ impl Consumer {
     /// # Errors
     /// No group.id, or the coordinator refused or was not reached within `default.api.timeout.ms`.
     pub async fn committed(&self, partitions: &[TopicPartition]) -> Result<Offsets> {
-        commit::committed(&self.shared, partitions, &self.shared.client.deadline()).await
+        let began = self.shared.client.env().monotonic();
+        let committed = commit::committed(&self.shared, partitions, &self.shared.client.deadline()).await;
+        self.shared.metrics.asked_committed(self.shared.client.env().monotonic().saturating_sub(began));
+        committed
+    }
+
+    /// All metrics as they are now, under the Java consumer's names: groups `consumer-metrics`,
+    /// `consumer-coordinator-metrics`, `consumer-fetch-manager-metrics` and what the connections count.
+    pub fn metrics(&self) -> Vec<Metric> {
+        self.shared.metrics.snapshot(&self.shared)
     }
 
     /// Commits what polls have returned of all assigned partitions, after all earlier commits, and waits for the answer at
@@ -372,7 +392,10 @@ impl Consumer {
     /// # Errors
     /// The group is rebalancing, or went on without this consumer: the sentence says what to do.
     pub async fn commit_sync(&self) -> Result<()> {
-        self.shared.commit_positions(self.shared.client.options().default_api_timeout).await
+        let began = self.shared.client.env().monotonic();
+        let committed = self.shared.commit_positions(self.shared.client.options().default_api_timeout).await;
+        self.shared.metrics.committed_sync(self.shared.client.env().monotonic().saturating_sub(began));
+        committed
     }
 
     /// Commits `offsets`: each the next offset to read. As [`Consumer::commit_sync`].

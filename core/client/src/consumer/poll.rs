@@ -2,7 +2,7 @@
 
 use super::group::{self, InPoll};
 use super::position::{Arrived, Place, What};
-use super::records::{ConsumerRecord, ConsumerRecords, Fetched, Records};
+use super::records::{ConsumerRecord, ConsumerRecords, Fetched, Part, Records};
 use super::{Consumer, Shared};
 use crate::error::{Error, ErrorKind, Result};
 use crate::retry::Deadline;
@@ -21,14 +21,15 @@ impl Consumer {
     /// [`ErrorKind::Wakeup`] after [`Consumer::wakeup`].
     pub async fn poll(&self, timeout: Duration) -> Result<ConsumerRecords> {
         let max = self.shared.options.max_poll_records;
-        let taken = self.next(timeout, |shared| shared.take_records(max)).await?;
-        let mut records = taken.unwrap_or_default();
-        if !records.is_empty() {
-            for interceptor in &self.shared.options.interceptors {
-                records = interceptor.on_consume(records);
-            }
-        }
-        Ok(records)
+        let taken = self.next(timeout, |shared| shared.take_records(max, true)).await?;
+        Ok(self.shared.intercepted(taken.unwrap_or_default()))
+    }
+
+    /// As [`Consumer::poll`], but positions stay: the stream moves them as it returns records.
+    pub(super) async fn poll_ahead(&self, timeout: Duration) -> Result<Option<ConsumerRecords>> {
+        let max = self.shared.options.max_poll_records;
+        let taken = self.next(timeout, |shared| shared.take_records(max, false)).await?;
+        Ok(taken.map(|records| self.shared.intercepted(records)))
     }
 
     /// As [`Consumer::poll`], but all that has arrived, as batches that are decompressed when they are looked at. For
@@ -53,6 +54,7 @@ impl Consumer {
         let env = shared.client.env();
         let deadline = Deadline::after(env, timeout);
         let _in_poll = InPoll::enter(shared);
+        let _measured = Measured::new(shared);
         let turn = shared.turn.try_lock();
         let _turn = match turn {
             Ok(turn) => turn,
@@ -82,6 +84,29 @@ impl Consumer {
     }
 }
 
+/// Measures a poll, however it ends.
+struct Measured<'a> {
+    shared: &'a Shared,
+    before: Option<Duration>,
+    began: Duration,
+}
+
+impl Measured<'_> {
+    fn new(shared: &Shared) -> Measured<'_> {
+        let began = shared.client.env().monotonic();
+        let before = shared.metrics.last_poll();
+        shared.metrics.poll_began(began);
+        Measured { shared, before, began }
+    }
+}
+
+impl Drop for Measured<'_> {
+    fn drop(&mut self) {
+        let now = self.shared.client.env().monotonic();
+        self.shared.metrics.poll_ended(self.before, self.began, now);
+    }
+}
+
 impl Shared {
     /// Whether the application may go on.
     pub(super) fn check(&self) -> Result<()> {
@@ -92,6 +117,15 @@ impl Shared {
             return Err(Error::new(ErrorKind::Wakeup, "wakeup was called"));
         }
         Ok(())
+    }
+
+    fn intercepted(&self, mut records: ConsumerRecords) -> ConsumerRecords {
+        if !records.is_empty() {
+            for interceptor in &self.options.interceptors {
+                records = interceptor.on_consume(records);
+            }
+        }
+        records
     }
 
     fn take_batches(&self) -> Result<Option<Vec<Fetched>>> {
@@ -110,6 +144,9 @@ impl Shared {
                     }
                 };
                 if let Some(assigned) = state.partitions.get_mut(&fetched.key()) {
+                    // Batches are not opened here: compacted ones have fewer records than offsets.
+                    let offsets = (fetched.next_offset - fetched.fetch_offset).max(0) as usize;
+                    self.metrics.consumed(&fetched, offsets, assigned, self.options.isolation_level);
                     assigned.place = Place::At(fetched.next_offset);
                     assigned.epoch = fetched.last_epoch.or(assigned.epoch);
                     assigned.broken = false;
@@ -124,7 +161,8 @@ impl Shared {
         Ok(Some(taken))
     }
 
-    fn take_records(&self, max: usize) -> Result<Option<ConsumerRecords>> {
+    /// At most `max` records. `advance`: positions go behind them.
+    fn take_records(&self, max: usize, advance: bool) -> Result<Option<ConsumerRecords>> {
         let mut out = ConsumerRecords::default();
         let mut emptied = false;
         while out.records.len() < max {
@@ -165,13 +203,18 @@ impl Shared {
                 out.records.truncate(begin);
                 continue;
             };
-            assigned.place = Place::At(next_offset);
-            if records.leader_epoch() >= 0 {
-                assigned.epoch = Some(records.leader_epoch());
+            let taken = out.records.len() - begin;
+            if advance || taken == 0 {
+                assigned.place = Place::At(next_offset);
+                if records.leader_epoch() >= 0 {
+                    assigned.epoch = Some(records.leader_epoch());
+                }
             }
+            self.metrics.consumed(&fetched, taken, assigned, self.options.isolation_level);
             emptied |= done;
-            if out.records.len() > begin {
-                out.parts.push((partition.clone(), begin, next_offset));
+            if taken > 0 {
+                let (partition, epoch) = (partition.clone(), records.leader_epoch());
+                out.parts.push(Part { partition, generation, next: next_offset, epoch });
             }
             if let Some(error) = failed {
                 state.put_broken(fetched, records, error);

@@ -242,8 +242,19 @@ impl ConsumerRecord {
 #[derive(Debug, Clone, Default)]
 pub struct ConsumerRecords {
     pub(super) records: Vec<ConsumerRecord>,
-    /// Partitions with where their records begin in `records`, and the offset to go on from.
-    pub(super) parts: Vec<(TopicPartition, usize, i64)>,
+    pub(super) parts: Vec<Part>,
+}
+
+/// A run of records of one partition.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) partition: TopicPartition,
+    /// Of the partition's assignment.
+    pub(super) generation: u64,
+    /// The offset to go on from after it.
+    pub(super) next: i64,
+    /// The leader epoch of its last record.
+    pub(super) epoch: i32,
 }
 
 impl ConsumerRecords {
@@ -274,21 +285,24 @@ impl ConsumerRecords {
 
     /// The offset to commit of each partition once these records are dealt with (KIP-1094).
     pub fn next_offsets(&self) -> super::Offsets {
-        let mut offsets = super::Offsets::new();
-        for (partition, begin, next) in &self.parts {
-            let mut offset = super::OffsetAndMetadata::from(*next);
-            let of_it = self.records[*begin..].iter();
-            let last = of_it.take_while(|r| r.partition == partition.partition && r.topic == partition.topic).last();
-            offset.leader_epoch = last.map(|record| record.leader_epoch).filter(|epoch| *epoch >= 0);
-            offsets.insert(partition.clone(), offset);
-        }
-        offsets
+        let offset = |part: &Part| {
+            let leader_epoch = Some(part.epoch).filter(|epoch| *epoch >= 0);
+            super::OffsetAndMetadata { offset: part.next, leader_epoch, metadata: String::new() }
+        };
+        // Of several runs of one partition the last one counts.
+        self.parts.iter().map(|part| (part.partition.clone(), offset(part))).collect()
     }
 
     /// Keeps the records that `keep` is true of, for interceptors; positions are not changed by it.
     pub fn retain(&mut self, keep: impl FnMut(&ConsumerRecord) -> bool) {
         self.records.retain(keep);
-        self.parts.iter_mut().for_each(|(_, begin, _)| *begin = (*begin).min(self.records.len()));
+    }
+
+    /// Adds records of one partition that were not fetched; `next` is the offset to go on from.
+    pub(crate) fn push(&mut self, partition: TopicPartition, records: Vec<ConsumerRecord>, next: i64) {
+        let epoch = records.last().map_or(-1, |record| record.leader_epoch);
+        self.records.extend(records);
+        self.parts.push(Part { partition, generation: 0, next, epoch });
     }
 
     /// The records, to be changed, for interceptors.

@@ -128,7 +128,7 @@ impl Consumer {
             state.subscription = Subscription { wanted, listener };
         }
         if !shared.heartbeats.swap(true, Ordering::AcqRel) {
-            group::start_heartbeats(shared);
+            group::start_heartbeats(shared, group);
         }
         group.request_rejoin(shared, "the subscription changed");
         Ok(())
@@ -151,10 +151,9 @@ impl Consumer {
         if let Some(group) = &shared.group
             && shared.state.lock().subscription.is_group()
         {
-            let dynamic = group.instance_id.is_none();
             let deadline = shared.client.deadline();
             let reason = "the consumer unsubscribed from all topics";
-            result = leave(self, group, dynamic, reason, &deadline).await;
+            result = leave(self, group, GroupMembership::Default, reason, &deadline).await;
         }
         let mut state = shared.state.lock();
         state.subscription = Subscription::default();
@@ -243,12 +242,8 @@ impl Consumer {
             result = result.and(shared.commit(super::Offsets::new(), Deadline::after(env, left())).await);
         }
         if subscribed {
-            let tell = match options.membership {
-                GroupMembership::Default => group.instance_id.is_none(),
-                GroupMembership::Leave => true,
-                GroupMembership::Remain => false,
-            };
-            result = result.and(leave(self, group, tell, "the consumer is being closed", &deadline).await);
+            result =
+                result.and(leave(self, group, options.membership, "the consumer is being closed", &deadline).await);
         }
         result
     }

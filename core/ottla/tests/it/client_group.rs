@@ -9,25 +9,25 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-const SHORT: Duration = Duration::from_millis(50);
+pub const SHORT: Duration = Duration::from_millis(50);
 
-fn options(group: &str, pairs: &[(&str, &str)]) -> ConsumerOptions {
+pub fn options(group: &str, pairs: &[(&str, &str)]) -> ConsumerOptions {
     let base = [("group.id", group), ("auto.offset.reset", "earliest"), ("heartbeat.interval.ms", "100")];
     let pairs: Vec<(&str, &str)> = base.into_iter().chain(pairs.iter().copied()).collect();
     let (configs, _) = Configs::parse(Scope::Consumer, pairs).expect("each is valid");
     ConsumerOptions::from_configs(&configs).expect("they fit together")
 }
 
-fn member(client: &Client, group: &str, pairs: &[(&str, &str)]) -> Consumer {
+pub fn member(client: &Client, group: &str, pairs: &[(&str, &str)]) -> Consumer {
     client.consumer(options(group, pairs))
 }
 
-fn value(record: &ottla::client::ConsumerRecord) -> String {
+pub fn value(record: &ottla::client::ConsumerRecord) -> String {
     String::from_utf8(record.value.clone().expect("a value").to_vec()).expect("text")
 }
 
 /// Polls until `count` records came.
-async fn read(consumer: &Consumer, count: usize) -> Vec<String> {
+pub async fn read(consumer: &Consumer, count: usize) -> Vec<String> {
     let mut values = Vec::new();
     while values.len() < count {
         let records = consumer.poll(PATIENCE).await.expect("the group goes on");
@@ -38,7 +38,7 @@ async fn read(consumer: &Consumer, count: usize) -> Vec<String> {
 }
 
 /// Polls all of them in turn until `done`; what came is appended to `values`.
-async fn poll_until(consumers: &[&Consumer], values: &mut Vec<String>, mut done: impl FnMut(&[String]) -> bool) {
+pub async fn poll_until(consumers: &[&Consumer], values: &mut Vec<String>, mut done: impl FnMut(&[String]) -> bool) {
     let limit = std::time::Instant::now() + PATIENCE;
     while !done(values) {
         assert!(std::time::Instant::now() < limit, "the group does not get there");
@@ -49,7 +49,7 @@ async fn poll_until(consumers: &[&Consumer], values: &mut Vec<String>, mut done:
     }
 }
 
-fn settled(consumers: &[&Consumer], partitions: usize) -> bool {
+pub fn settled(consumers: &[&Consumer], partitions: usize) -> bool {
     let sizes: Vec<usize> = consumers.iter().map(|consumer| consumer.assignment().len()).collect();
     let all: BTreeSet<TopicPartition> = consumers.iter().flat_map(|consumer| consumer.assignment()).collect();
     let spread = sizes.iter().max().unwrap_or(&0) - sizes.iter().min().unwrap_or(&0);
@@ -58,7 +58,7 @@ fn settled(consumers: &[&Consumer], partitions: usize) -> bool {
 
 /// What a listener heard, in order.
 #[derive(Debug, Default)]
-struct Heard(Mutex<Vec<(&'static str, Vec<i32>)>>);
+pub struct Heard(Mutex<Vec<(&'static str, Vec<i32>)>>);
 
 impl Heard {
     fn note(&self, what: &'static str, partitions: &[TopicPartition]) -> BoxFuture<'static, Result<()>> {
@@ -68,7 +68,7 @@ impl Heard {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn take(&self) -> Vec<(&'static str, Vec<i32>)> {
+    pub fn take(&self) -> Vec<(&'static str, Vec<i32>)> {
         std::mem::take(&mut *self.0.lock().expect("no panic"))
     }
 }
@@ -97,7 +97,7 @@ impl RebalanceListener for Heard {
     }
 }
 
-fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+pub fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| format!("{number:05}")).collect()
 }
 

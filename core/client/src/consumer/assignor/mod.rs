@@ -188,6 +188,17 @@ pub trait Assignor: Debug + Send + Sync {
     fn on_assignment(&self, assignment: &Assignment, generation: i32) {
         let _ = (assignment, generation);
     }
+
+    /// An instance for another consumer, which has not heard of anything yet; each consumer asks for one, so that options
+    /// may be used for several. `None` when consumers may share this one, as it remembers nothing.
+    fn for_another(&self) -> Option<Arc<dyn Assignor>> {
+        None
+    }
+}
+
+/// The assignors for one more consumer.
+pub(crate) fn instances(assignors: &[Arc<dyn Assignor>]) -> Vec<Arc<dyn Assignor>> {
+    assignors.iter().map(|assignor| assignor.for_another().unwrap_or_else(|| assignor.clone())).collect()
 }
 
 /// A new instance of one of Kafka's assignors, by its name ("range") or by the name of its Java class
@@ -314,6 +325,19 @@ mod tests {
             let error = from_config(&strategy(wrong), &[]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{wrong:?}: {error}");
         }
+    }
+
+    #[test]
+    fn consumers_with_the_same_options_share_no_history() {
+        let options = from_config(&strategy(&["sticky", "cooperative-sticky"]), &[]).unwrap();
+        let (first, second) = (instances(&options), instances(&options));
+        let before: Vec<_> = second.iter().map(|assignor| assignor.user_data(&[])).collect();
+        let assignment = Assignment { partitions: vec![TopicPartition::new("flights", 0)], user_data: None };
+        first.iter().for_each(|assignor| assignor.on_assignment(&assignment, 5));
+        assert_eq!(second.iter().map(|assignor| assignor.user_data(&[])).collect::<Vec<_>>(), before);
+        assert_ne!(first.iter().map(|assignor| assignor.user_data(&[])).collect::<Vec<_>>(), before);
+        let names: Vec<_> = first.iter().map(|assignor| assignor.name()).collect();
+        assert_eq!(names, ["sticky", "cooperative-sticky"]);
     }
 
     #[test]

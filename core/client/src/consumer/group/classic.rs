@@ -10,6 +10,7 @@
 //! Everything that calls the application (before Joining, in Completing) happens in `poll`; joining, syncing and
 //! heartbeats are tasks. An answer counts only while the attempt it belongs to is the current one.
 
+use super::clock::PollClock;
 use crate::error::{Error, ErrorKind, Result};
 use ottla_model::{ErrorCode, TopicPartition};
 use std::time::Duration;
@@ -84,13 +85,10 @@ pub(in crate::consumer) struct Classic {
     attempt: u64,
     /// The assignor that the group chose.
     pub(in crate::consumer) protocol: Option<String>,
-    /// When the application last came by, and how many polls wait inside.
-    last_poll: Duration,
-    in_poll: usize,
+    pub(in crate::consumer) clock: PollClock,
     /// When the last heartbeat was answered well.
     pub(in crate::consumer) last_heartbeat: Duration,
     pub(in crate::consumer) next_heartbeat: Duration,
-    max_poll_interval: Duration,
 }
 
 impl Classic {
@@ -104,11 +102,9 @@ impl Classic {
             fenced: None,
             attempt: 0,
             protocol: None,
-            last_poll: Duration::ZERO,
-            in_poll: 0,
+            clock: PollClock::new(max_poll_interval),
             last_heartbeat: Duration::ZERO,
             next_heartbeat: Duration::ZERO,
-            max_poll_interval,
         }
     }
 
@@ -321,11 +317,6 @@ impl Classic {
         matches!(self.phase, Phase::Syncing | Phase::Completing(_) | Phase::Stable)
     }
 
-    /// Whether this member is in the group, with an assignment or about to get one.
-    pub(in crate::consumer) fn is_stable(&self) -> bool {
-        matches!(self.phase, Phase::Stable)
-    }
-
     /// The answer to a heartbeat or a commit that `sent` made. True: `poll` has something to do.
     pub(in crate::consumer) fn answered(&mut self, sent: &Identity, code: ErrorCode, what: &str) -> bool {
         if *sent != self.identity || matches!(self.phase, Phase::Out | Phase::Joining) {
@@ -348,21 +339,9 @@ impl Classic {
         }
     }
 
-    /// The application comes into a poll, or back from its own code within one.
-    pub(in crate::consumer) fn enter(&mut self, now: Duration) {
-        self.in_poll += 1;
-        self.last_poll = now;
-    }
-
-    /// The application goes on with its own work.
-    pub(in crate::consumer) fn exit(&mut self, now: Duration) {
-        self.in_poll = self.in_poll.saturating_sub(1);
-        self.last_poll = now;
-    }
-
     /// When the application is late for its next poll.
     pub(in crate::consumer) fn poll_due(&self) -> Option<Duration> {
-        (self.beats() && self.in_poll == 0).then(|| self.last_poll.saturating_add(self.max_poll_interval))
+        self.clock.due().filter(|_| self.beats())
     }
 
     /// Leaves when the application is late: the member that has to be taken out of the group.
@@ -379,9 +358,13 @@ impl Classic {
     /// Ends the membership: who has to be taken out of the group, if anyone. Partitions are given up by the caller.
     pub(in crate::consumer) fn leave(&mut self) -> Option<Identity> {
         let identity = self.identity.clone();
-        let max_poll_interval = self.max_poll_interval;
-        let (attempt, in_poll, last_poll) = (self.attempt + 1, self.in_poll, self.last_poll);
-        *self = Classic { attempt, in_poll, last_poll, ..Classic::new(max_poll_interval) };
+        self.attempt += 1;
+        self.phase = Phase::Out;
+        self.lose_generation();
+        self.lost = false;
+        self.rejoin = None;
+        self.failed = None;
+        self.fenced = None;
         (!identity.member_id.is_empty()).then_some(identity)
     }
 
@@ -480,9 +463,9 @@ mod tests {
     #[test]
     fn who_does_not_poll_leaves() {
         let mut classic = stable();
-        classic.enter(NOW);
+        classic.clock.enter(NOW);
         assert!(classic.poll_due().is_none(), "inside a poll nobody is late");
-        classic.exit(NOW);
+        classic.clock.exit(NOW);
         assert!(classic.expire(Duration::from_secs(10)).is_none());
         assert_eq!(classic.expire(Duration::from_secs(11)), Some(member(1)));
         assert!(matches!(classic.action(), Action::Prepare { lost: true }));

@@ -26,6 +26,7 @@ async fn run(shared: Arc<Shared>) {
         let now = env.monotonic();
         let (expired, beat_in) = {
             let mut member = group.member.lock();
+            let member = member.classic();
             match member.expire(now) {
                 Some(identity) => (Some(identity), None),
                 None if member.beats() => {
@@ -72,6 +73,7 @@ async fn beat(shared: &Shared, group: &Group) {
     let options = &shared.options;
     let sent = {
         let mut member = group.member.lock();
+        let member = member.classic();
         member.next_heartbeat = env.monotonic() + options.heartbeat_interval;
         member.identity().clone()
     };
@@ -84,14 +86,17 @@ async fn beat(shared: &Shared, group: &Group) {
     };
     let limit = options.session_timeout.min(client.options().request_timeout);
     let deadline = Deadline::after(env, limit);
+    let began = env.monotonic();
     let answer: crate::error::Result<HeartbeatResponse> =
         group.ask(client, Lane::Calls, request, i16::MAX, limit, &deadline).await;
+    shared.metrics.heartbeat(env.monotonic().saturating_sub(began));
     let code = match answer {
         Ok(answer) => ErrorCode::from_code(answer.error_code),
         Err(error) => {
             tracing::debug!(group = &*group.id, %error, "a heartbeat failed");
             let pause = client.options().retry_backoff;
             let mut member = group.member.lock();
+            let member = member.classic();
             member.next_heartbeat = member.next_heartbeat.min(env.monotonic() + pause);
             return;
         }
@@ -99,6 +104,7 @@ async fn beat(shared: &Shared, group: &Group) {
     let now = env.monotonic();
     let news = {
         let mut member = group.member.lock();
+        let member = member.classic();
         if matches!(code, ErrorCode::None | ErrorCode::RebalanceInProgress) {
             member.last_heartbeat = now;
         }
@@ -107,7 +113,7 @@ async fn beat(shared: &Shared, group: &Group) {
     match code {
         ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => {
             group.forget_coordinator(client);
-            group.member.lock().next_heartbeat = now + client.options().retry_backoff;
+            group.member.lock().classic().next_heartbeat = now + client.options().retry_backoff;
         }
         _ => {}
     }

@@ -34,7 +34,7 @@ async fn run(shared: Arc<Shared>, attempt: u64, reason: String) {
     let mut backoff = client.backoff();
     let mut deadline = client.deadline();
     let mut known = false;
-    while group.member.lock().is_current(attempt) {
+    while group.member.lock().classic().is_current(attempt) {
         let round = async {
             if !known {
                 topics(&shared).await?;
@@ -53,12 +53,14 @@ async fn run(shared: Arc<Shared>, attempt: u64, reason: String) {
                 Next::Later
             }
             Err(error) if error.is_retriable() => {
+                shared.metrics.rebalance_failed();
                 let error = unavailable(&group.id, deadline.limit, &error);
-                group.member.lock().join_failed(attempt, error);
+                group.member.lock().classic().join_failed(attempt, error);
                 Next::Stop
             }
             Err(error) => {
-                group.member.lock().join_failed(attempt, error);
+                shared.metrics.rebalance_failed();
+                group.member.lock().classic().join_failed(attempt, error);
                 Next::Stop
             }
         };
@@ -129,16 +131,18 @@ async fn round(shared: &Arc<Shared>, group: &Group, attempt: u64, reason: &str) 
     let deadline = client.deadline();
     let begun = client.env().monotonic();
     let response: JoinGroupResponse = group.ask(client, Lane::Joins, request, i16::MAX, timeout, &deadline).await?;
+    shared.metrics.joined(client.env().monotonic().saturating_sub(begun));
     let label = group.label();
     match ErrorCode::from_code(response.error_code) {
         ErrorCode::None => {}
-        code => return Ok(group.member.lock().join_refused(attempt, code, &response.member_id, &label)),
+        code => return Ok(group.member.lock().classic().join_refused(attempt, code, &response.member_id, &label)),
     }
     let identity = Identity { generation: response.generation_id, member_id: response.member_id.to_string() };
     let protocol = response.protocol_name.as_deref().unwrap_or_default().to_owned();
     let now = client.env().monotonic();
     {
         let mut member = group.member.lock();
+        let member = member.classic();
         if !member.joined(attempt, identity.clone(), protocol.clone(), now) {
             return Ok(Next::Stop);
         }
@@ -161,18 +165,21 @@ async fn round(shared: &Arc<Shared>, group: &Group, attempt: u64, reason: &str) 
         ..Default::default()
     };
     let deadline = client.deadline();
+    let sync_begun = client.env().monotonic();
     let response: SyncGroupResponse = group.ask(client, Lane::Joins, request, i16::MAX, timeout, &deadline).await?;
+    shared.metrics.synced(client.env().monotonic().saturating_sub(sync_begun));
     match ErrorCode::from_code(response.error_code) {
         ErrorCode::None => {}
-        code => return Ok(group.member.lock().sync_refused(attempt, code, &label)),
+        code => return Ok(group.member.lock().classic().sync_refused(attempt, code, &label)),
     }
     // A leader that forgets a member sends it no bytes.
     let assignment = match response.assignment.is_empty() {
         true => Assignment::default(),
         false => assignor::decode_assignment(&response.assignment)?,
     };
-    if group.member.lock().synced(attempt, assignment.partitions, assignment.user_data) {
-        tracing::debug!(group = &*group.id, took = ?(client.env().monotonic() - begun), "rebalanced");
+    if group.member.lock().classic().synced(attempt, assignment.partitions, assignment.user_data) {
+        let now = client.env().monotonic();
+        shared.metrics.rebalanced(now.saturating_sub(begun), now);
         let by_pattern = matches!(shared.state.lock().subscription.wanted, Wanted::Pattern(..));
         if described.is_some() || by_pattern {
             client.env().spawn("consumer group topics", watch(shared.clone(), attempt, described));
@@ -268,7 +275,7 @@ async fn watch(shared: Arc<Shared>, attempt: u64, made_from: Option<AssignedFrom
         let due = env.monotonic().saturating_add(wait);
         while env.monotonic() < due {
             let changed = group.changed.notified();
-            if !group.member.lock().is_current(attempt) || shared.state.lock().closed {
+            if !group.member.lock().classic().is_current(attempt) || shared.state.lock().closed {
                 return;
             }
             let _ = env.timeout(due.saturating_sub(env.monotonic()), changed).await;

@@ -1,15 +1,20 @@
 //! Being a member of a group: what `poll` does for it, and the connection to its coordinator.
 //!
-//! The state machine is in `classic`, the tasks that join and send heartbeats in `join` and `heartbeat`.
+//! Of the classic protocol the state machine is in `classic`, the tasks that join and send heartbeats in `join` and
+//! `heartbeat`; of KIP-848 they are in `kip848` and `heartbeat848`. `membership` is what both have in common.
 
 pub(super) mod classic;
+mod clock;
 mod heartbeat;
+mod heartbeat848;
 mod join;
+mod kip848;
+pub(super) mod membership;
 
 use super::listener::RebalanceListener;
-use super::options::ConsumerOptions;
+use super::options::{ConsumerOptions, GroupProtocol};
 use super::position::Place;
-use super::{Consumer, Shared};
+use super::{Consumer, GroupMembership, Shared};
 use crate::broker::{Broker, Connection, Purpose};
 use crate::client::Client;
 use crate::consumer::assignor::{self, Assignment, RebalanceProtocol};
@@ -17,6 +22,8 @@ use crate::coordinator::Coordinator;
 use crate::error::{Error, Result};
 use crate::retry::Deadline;
 use classic::{Action, Classic, Completion, Identity};
+use kip848::Modern;
+use membership::Membership;
 use ottla_model::{Str, TopicPartition};
 use ottla_protocol::Request;
 use ottla_protocol::leave_group_request::{LeaveGroupRequest, MemberIdentity};
@@ -33,8 +40,10 @@ pub(super) struct Group {
     pub(super) id: Arc<str>,
     pub(super) instance_id: Option<String>,
     /// Locked after nothing and before nothing.
-    pub(super) member: Mutex<Classic>,
+    pub(super) member: Mutex<Membership>,
+    /// Of KIP-848 as good as cooperative.
     pub(super) protocol: RebalanceProtocol,
+    is_classic: bool,
     /// Connections to the coordinator of this consumer's own: JoinGroup waits for other members, and what is behind it
     /// on its connection waits too.
     link: Mutex<Option<Link>>,
@@ -61,11 +70,23 @@ pub(super) enum Lane {
 impl Group {
     /// `options` that do not fit together are found when something is subscribed to.
     pub(super) fn new(id: &str, options: &ConsumerOptions) -> Group {
+        let is_classic = options.group_protocol == GroupProtocol::Classic;
+        let (member, protocol) = match is_classic {
+            true => {
+                let protocol = assignor::rebalance_protocol(&options.assignors).unwrap_or(RebalanceProtocol::Eager);
+                (Membership::Classic(Classic::new(options.max_poll_interval)), protocol)
+            }
+            false => {
+                let modern = Modern::new(options.max_poll_interval, options.heartbeat_interval);
+                (Membership::Modern(modern), RebalanceProtocol::Cooperative)
+            }
+        };
         Group {
             id: Arc::from(id),
             instance_id: options.group_instance_id.clone(),
-            member: Mutex::new(Classic::new(options.max_poll_interval)),
-            protocol: assignor::rebalance_protocol(&options.assignors).unwrap_or(RebalanceProtocol::Eager),
+            member: Mutex::new(member),
+            protocol,
+            is_classic,
             link: Mutex::default(),
             changed: Notify::new(),
         }
@@ -147,7 +168,8 @@ impl Group {
     /// Asks for a rebalance at the next poll.
     pub(super) fn request_rejoin(&self, shared: &Shared, reason: &str) {
         if self.member.lock().request_rejoin(reason) {
-            tracing::info!(group = &*self.id, reason, "will join again");
+            tracing::debug!(group = &*self.id, reason, "will join again");
+            self.notify();
             shared.arrived.notify_waiters();
         }
     }
@@ -199,7 +221,7 @@ impl Drop for OutOfPoll<'_> {
 
 /// What happened to partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
+pub(super) enum Change {
     Revoked,
     Assigned,
     Lost,
@@ -212,11 +234,15 @@ async fn call(consumer: &Consumer, change: Change, partitions: &[TopicPartition]
     let group = shared.group.as_ref().filter(|_| polling);
     let _out = group.map(|group| OutOfPoll::new(shared, group));
     let listener: &dyn RebalanceListener = &*listener;
-    match change {
+    let env = shared.client.env();
+    let began = env.monotonic();
+    let called = match change {
         Change::Revoked => listener.on_partitions_revoked(consumer, partitions).await,
         Change::Assigned => listener.on_partitions_assigned(consumer, partitions).await,
         Change::Lost => listener.on_partitions_lost(consumer, partitions).await,
-    }
+    };
+    shared.metrics.called(change, env.monotonic().saturating_sub(began));
+    called
 }
 
 fn sorted(partitions: impl IntoIterator<Item = TopicPartition>) -> Vec<TopicPartition> {
@@ -239,7 +265,10 @@ pub(super) async fn drive(consumer: &Consumer, group: &Group) -> Result<()> {
             Action::Prepare { lost } => {
                 let prepared = prepare(consumer, group, lost).await;
                 let (attempt, reason) = group.member.lock().prepared();
-                join::start(shared, attempt, reason);
+                match reason {
+                    Some(reason) => join::start(shared, attempt, reason),
+                    None => group.notify(),
+                }
                 prepared
             }
             Action::Complete(completion) => {
@@ -254,11 +283,8 @@ pub(super) async fn drive(consumer: &Consumer, group: &Group) -> Result<()> {
 /// Before joining: commits, and has the application give up what it must.
 async fn prepare(consumer: &Consumer, group: &Group, lost: bool) -> Result<()> {
     let shared = &consumer.shared;
-    if !lost && shared.options.enable_auto_commit {
-        let limit = shared.options.max_poll_interval.min(shared.client.options().request_timeout);
-        if let Err(error) = shared.commit_positions(limit).await {
-            tracing::warn!(group = &*group.id, %error, "the offsets were not committed before the rebalance");
-        }
+    if !lost && group.is_classic {
+        commit_first(shared, group).await;
     }
     let owned = sorted(shared.state.lock().partitions.keys().cloned());
     if lost {
@@ -268,6 +294,10 @@ async fn prepare(consumer: &Consumer, group: &Group, lost: bool) -> Result<()> {
         let called = call(consumer, Change::Lost, &owned, true).await;
         shared.state.lock().unassign(&owned);
         return called;
+    }
+    if !group.is_classic {
+        // The broker says what to give up, once this is a member.
+        return Ok(());
     }
     let given_up = match group.protocol {
         // A member that is new has nothing, and hears nothing.
@@ -287,10 +317,21 @@ async fn prepare(consumer: &Consumer, group: &Group, lost: bool) -> Result<()> {
     called
 }
 
+/// Commits what was read of partitions that may go.
+async fn commit_first(shared: &Arc<Shared>, group: &Group) {
+    if shared.options.enable_auto_commit && !shared.state.lock().partitions.is_empty() {
+        let limit = shared.options.max_poll_interval.min(shared.client.options().request_timeout);
+        if let Err(error) = shared.commit_positions(limit).await {
+            tracing::warn!(group = &*group.id, %error, "the offsets were not committed before the rebalance");
+        }
+    }
+}
+
 /// After joining: takes over the assignment and tells the application.
 async fn complete(consumer: &Consumer, group: &Group, attempt: u64, completion: Completion) -> Result<()> {
     let shared = &consumer.shared;
     let mut result = Ok(());
+    let began = shared.client.env().monotonic();
     let added = match completion.added {
         // An earlier poll was dropped while the application was told.
         Some(added) => added,
@@ -300,7 +341,7 @@ async fn complete(consumer: &Consumer, group: &Group, attempt: u64, completion: 
                 let fits = completion.assigned.iter().all(|partition| state.subscription.covers(partition));
                 (sorted(state.partitions.keys().cloned()), fits)
             };
-            if !fits {
+            if !fits && group.is_classic {
                 group.request_rejoin(shared, "the subscription changed while joining");
                 group.member.lock().completed(attempt);
                 return Ok(());
@@ -308,18 +349,14 @@ async fn complete(consumer: &Consumer, group: &Group, attempt: u64, completion: 
             let revoked: Vec<_> = owned.iter().filter(|p| !completion.assigned.contains(p)).cloned().collect();
             let added = sorted(completion.assigned.iter().filter(|p| !owned.contains(p)).cloned());
             if !revoked.is_empty() {
-                group.request_rejoin(shared, "need to revoke partitions and re-join");
-                if shared.options.enable_auto_commit {
-                    shared.commit_in_background();
+                if group.is_classic {
+                    group.request_rejoin(shared, "need to revoke partitions and re-join");
                 }
+                commit_first(shared, group).await;
                 result = call(consumer, Change::Revoked, &revoked, true).await;
             }
-            let chosen = group.member.lock().protocol.clone();
-            let generation = group.member.lock().identity().generation;
-            if let Some(assignor) = shared.options.assignors.iter().find(|a| Some(a.name()) == chosen.as_deref()) {
-                let assignment =
-                    Assignment { partitions: completion.assigned.clone(), user_data: completion.user_data.clone() };
-                assignor.on_assignment(&assignment, generation);
+            if group.is_classic {
+                tell_assignor(shared, group, &completion);
             }
             shared.auto_commit_later();
             let assigned = completion.assigned.iter().map(|partition| (partition.clone(), Place::Committed));
@@ -331,15 +368,33 @@ async fn complete(consumer: &Consumer, group: &Group, attempt: u64, completion: 
     result = result.and(call(consumer, Change::Assigned, &added, true).await);
     shared.release();
     group.member.lock().completed(attempt);
-    tracing::info!(group = &*group.id, assigned = completion.assigned.len(), added = added.len(), "joined");
+    if !group.is_classic {
+        let now = shared.client.env().monotonic();
+        shared.metrics.rebalanced(now.saturating_sub(began), now);
+    }
+    group.notify();
+    tracing::debug!(group = &*group.id, assigned = completion.assigned.len(), added = added.len(), "joined");
     result
 }
 
-/// Gives up the membership: the application hears that its partitions go, then the coordinator, if `tell`.
+fn tell_assignor(shared: &Shared, group: &Group, completion: &Completion) {
+    let (chosen, generation) = {
+        let mut member = group.member.lock();
+        let member = member.classic();
+        (member.protocol.clone(), member.identity().generation)
+    };
+    if let Some(assignor) = shared.options.assignors.iter().find(|a| Some(a.name()) == chosen.as_deref()) {
+        let assignment =
+            Assignment { partitions: completion.assigned.clone(), user_data: completion.user_data.clone() };
+        assignor.on_assignment(&assignment, generation);
+    }
+}
+
+/// Gives up the membership: the application hears that its partitions go, then the coordinator, as `how` says.
 pub(super) async fn leave(
     consumer: &Consumer,
     group: &Group,
-    tell: bool,
+    how: GroupMembership,
     reason: &str,
     deadline: &Deadline,
 ) -> Result<()> {
@@ -353,10 +408,20 @@ pub(super) async fn leave(
     }
     let identity = group.member.lock().leave();
     group.notify();
-    if tell && let Some(identity) = identity {
-        result = result.and(send_leave(&shared.client, group, &identity, reason, deadline).await);
-    }
-    result
+    let Some(identity) = identity else { return result };
+    let fixed = group.instance_id.is_some();
+    let told = match (how, group.is_classic) {
+        // A static member's absence is left to its session timeout.
+        (GroupMembership::Default, true) if fixed => Ok(()),
+        // KIP-848 knows a static member that will come back.
+        (GroupMembership::Remain, _) if !fixed || group.is_classic => Ok(()),
+        (_, true) => send_leave(&shared.client, group, &identity, reason, deadline).await,
+        (how, false) => {
+            let for_good = !fixed || how == GroupMembership::Leave;
+            heartbeat848::leave(shared, group, &identity, for_good, deadline).await
+        }
+    };
+    result.and(told)
 }
 
 async fn send_leave(client: &Client, group: &Group, who: &Identity, reason: &str, deadline: &Deadline) -> Result<()> {
@@ -385,4 +450,10 @@ async fn send_leave(client: &Client, group: &Group, who: &Identity, reason: &str
     }
 }
 
-pub(super) use heartbeat::start as start_heartbeats;
+/// Starts the task that sends heartbeats.
+pub(super) fn start_heartbeats(shared: &Arc<Shared>, group: &Group) {
+    match group.is_classic {
+        true => heartbeat::start(shared),
+        false => heartbeat848::start(shared),
+    }
+}

@@ -70,6 +70,10 @@ impl Assignor for StickyAssignor {
     fn on_assignment(&self, assignment: &Assignment, generation: i32) {
         *self.last.lock() = Some((assignment.partitions.clone(), generation));
     }
+
+    fn for_another(&self) -> Option<Arc<dyn Assignor>> {
+        Some(Arc::new(StickyAssignor::new()))
+    }
 }
 
 /// The shares of [`StickyAssignor`] for the cooperative protocol: members keep reading through a rebalance (KIP-429).
@@ -124,6 +128,10 @@ impl Assignor for CooperativeStickyAssignor {
 
     fn on_assignment(&self, _assignment: &Assignment, generation: i32) {
         *self.generation.lock() = generation;
+    }
+
+    fn for_another(&self) -> Option<Arc<dyn Assignor>> {
+        Some(Arc::new(CooperativeStickyAssignor::new()))
     }
 }
 
