@@ -169,3 +169,36 @@ pub(crate) fn read<K: Into<String>, V: Into<String>>(
     }
     Ok(configs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::RecordingLevel;
+
+    fn set(scope: Scope, name: &str, value: &str) -> ClientOptions {
+        let (configs, warnings) = Configs::parse(scope, [(name, value)]).unwrap();
+        assert!(warnings.is_empty(), "{name}: {warnings:?}");
+        ClientOptions::from_configs(&configs)
+    }
+
+    #[test]
+    fn buffers_of_minus_one_are_the_systems() {
+        for scope in [Scope::Producer, Scope::Consumer, Scope::Admin] {
+            let sizes = |options: ClientOptions| (options.send_buffer, options.receive_buffer);
+            let received = if scope == Scope::Producer { 32_768 } else { 65_536 };
+            assert_eq!(sizes(ClientOptions::from_configs(&Configs::defaults(scope))), (Some(131_072), Some(received)));
+            assert_eq!(sizes(set(scope, "send.buffer.bytes", "-1")).0, None);
+            assert_eq!(sizes(set(scope, "receive.buffer.bytes", "-1")).1, None);
+            assert_eq!(sizes(set(scope, "receive.buffer.bytes", "9000")).1, Some(9000));
+        }
+    }
+
+    #[test]
+    fn levels_of_metrics() {
+        for (value, level) in
+            [("INFO", RecordingLevel::Info), ("DEBUG", RecordingLevel::Debug), ("TRACE", RecordingLevel::Trace)]
+        {
+            assert_eq!(set(Scope::Consumer, "metrics.recording.level", value).metrics.level, level);
+        }
+    }
+}

@@ -89,3 +89,27 @@ async fn secure(tls: &TlsClient, address: &str, socket: TcpStream, peer: SocketA
 
 /// The shortest time in which anything is dialled.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Linux reserves twice what it is asked for.
+    #[tokio::test]
+    async fn the_buffers_are_as_large_as_asked_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = listener.local_addr().unwrap();
+        for bytes in [16 * 1024, 64 * 1024] {
+            let options = ConnectOptions {
+                send_buffer: Some(bytes as u32),
+                receive_buffer: Some(bytes as u32),
+                ..ConnectOptions::default()
+            };
+            let socket = connect(peer, &options).await.unwrap();
+            let socket = socket2::SockRef::from(&socket);
+            for size in [socket.send_buffer_size().unwrap(), socket.recv_buffer_size().unwrap()] {
+                assert!(size == bytes || size == 2 * bytes, "{size} for {bytes}");
+            }
+        }
+    }
+}

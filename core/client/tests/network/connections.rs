@@ -52,6 +52,19 @@ async fn a_silent_broker_costs_the_request_timeout() {
 }
 
 #[tokio::test]
+async fn a_call_has_the_default_limit_unless_it_is_given_another() {
+    let script = Script::start(|_| None).await;
+    let admin = client(&script.address, &[("default.api.timeout.ms", "50")]).unwrap().admin();
+    let error = admin.describe_cluster().await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Timeout || error.is_retriable(), "{error}");
+    // A call with a limit of its own outlasts it: the same client gets its answer.
+    let script = Script::start(quiet).await;
+    let patient = client(&script.address, &[("default.api.timeout.ms", "0")]).unwrap();
+    assert!(patient.admin().list_topics().await.is_err());
+    patient.admin().timeout(LONG).list_topics().await.unwrap();
+}
+
+#[tokio::test]
 async fn setting_up_a_connection_has_a_limit_that_grows() {
     // It accepts, and says nothing.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
