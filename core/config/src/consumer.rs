@@ -9,14 +9,14 @@ table! {
     "allow.auto.create.topics" Boolean "true" Any, Medium ReadOnly Ignored "Let the broker create topics that are subscribed to but missing.";
     "auto.commit.interval.ms" Int "5000" AtLeast(0), Low ReadOnly Ignored "Time between automatic offset commits.";
     "auto.offset.reset" String "latest" OffsetReset, Medium ReadOnly Ignored "Where to start without a committed offset: earliest, latest, none or by_duration:PnDTnHnMnS.";
-    "bootstrap.servers" List required NonEmptyList, High ReadOnly Ignored "Brokers to connect to first, host:port each.";
+    "bootstrap.servers" List required NonEmptyList, High ReadOnly Implemented "Brokers to connect to first, host:port each.";
     "check.crcs" Boolean "true" Any, Low ReadOnly Ignored "Check the CRC of every batch read.";
-    "client.id" String "" Any, Low ReadOnly Ignored "Name of this client in the broker's logs, metrics and quotas.";
+    "client.id" String "" Any, Low ReadOnly Implemented "Name of this client in the broker's logs, metrics and quotas.";
     "client.rack" String "" Any, Low ReadOnly Ignored "Rack of this client, to read from the nearest replica.";
-    "connections.max.idle.ms" Long "540000" Any, Medium ReadOnly Ignored "A connection idle for this long is closed.";
-    "default.api.timeout.ms" Int "60000" AtLeast(0), Medium ReadOnly Ignored "Time a call may take when it has no timeout of its own.";
+    "connections.max.idle.ms" Long "540000" Any, Medium ReadOnly Implemented "A connection idle for this long is closed.";
+    "default.api.timeout.ms" Int "60000" AtLeast(0), Medium ReadOnly Implemented "Time a call may take when it has no timeout of its own.";
     "enable.auto.commit" Boolean "true" Any, Medium ReadOnly Ignored "Commit consumed offsets in the background.";
-    "enable.metrics.push" Boolean "true" Any, Low ReadOnly Ignored "Send client metrics when the cluster asks for them.";
+    "enable.metrics.push" Boolean "true" Any, Low ReadOnly Implemented "Send client metrics when the cluster asks for them.";
     "exclude.internal.topics" Boolean "true" Any, Medium ReadOnly Ignored "Keep internal topics out of pattern subscriptions.";
     "fetch.max.bytes" Int "52428800" AtLeast(0), Medium ReadOnly Ignored "Largest fetch response, bytes; the first batch is whole even if larger.";
     "fetch.max.wait.ms" Int "500" AtLeast(0), Low ReadOnly Ignored "Longest a fetch waits for fetch.min.bytes.";
@@ -34,7 +34,7 @@ table! {
     "max.poll.interval.ms" Int "300000" AtLeast(1), Medium ReadOnly Ignored "Longest time between polls before the group goes on without this member.";
     "max.poll.records" Int "500" AtLeast(1), Medium ReadOnly Ignored "Most records from one poll.";
     "partition.assignment.strategy" List "org.apache.kafka.clients.consumer.RangeAssignor,org.apache.kafka.clients.consumer.CooperativeStickyAssignor" List, Medium ReadOnly Ignored "Assignors of the classic protocol, in order of preference.";
-    "receive.buffer.bytes" Int "65536" AtLeast(-1), Medium ReadOnly Ignored "Receive buffer of the sockets, bytes; -1 is the system's.";
+    "receive.buffer.bytes" Int "65536" AtLeast(-1), Medium ReadOnly Implemented "Receive buffer of the sockets, bytes; -1 is the system's.";
     "session.timeout.ms" Int "45000" Any, High ReadOnly Ignored "A classic member silent for this long is removed from its group.";
     "share.acknowledgement.mode" String "implicit" OneOfIgnoreCase(&["implicit", "explicit"]), Medium ReadOnly Ignored "Acknowledge records by the next poll (implicit) or one by one (explicit).";
     "share.acquire.mode" String "BATCH_OPTIMIZED" OneOfIgnoreCase(&["batch_optimized", "record_limit"]), Medium ReadOnly Ignored "Take whole batches (batch_optimized) or at most max.poll.records (record_limit).";
