@@ -13,6 +13,7 @@ mod coordinator;
 mod error;
 mod metadata;
 mod metrics;
+pub mod mock;
 mod options;
 mod producer;
 mod retry;

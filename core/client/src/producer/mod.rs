@@ -26,6 +26,7 @@ mod transactional;
 pub use delivery::Delivery;
 pub use interceptor::ProducerInterceptor;
 pub use options::{Acks, ProducerOptions};
+pub(crate) use partitioner::choose;
 pub use partitioner::{Partitioner, RoundRobinPartitioner, TopicPartitions};
 pub use record::{OwnedRecord, ProducerRecord, RecordMetadata};
 

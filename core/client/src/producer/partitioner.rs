@@ -3,7 +3,8 @@
 //! [`Partitioner`] of the application says.
 
 use crate::error::{Error, Result};
-use crate::metadata::TopicMetadata;
+use crate::metadata::{Leader, TopicMetadata};
+use ottla_model::{ErrorCode, Uuid};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
@@ -58,6 +59,19 @@ pub trait Partitioner: fmt::Debug + Send + Sync {
 
     /// Called when the producer has ended.
     fn close(&self) {}
+}
+
+/// As [`ask`], for a producer without a broker: all `count` partitions have a leader.
+pub(crate) fn choose(
+    partitioner: &dyn Partitioner,
+    topic: &str,
+    count: i32,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+) -> Result<i32> {
+    let partitions = (0..count).map(|_| Leader { node: 0, epoch: 0 }).collect();
+    let metadata = TopicMetadata { id: Uuid::ZERO, error: ErrorCode::None, partitions };
+    ask(partitioner, &TopicPartitions::new(topic, &metadata), key, value)
 }
 
 /// Asks `partitioner`, containing what it does wrong.
