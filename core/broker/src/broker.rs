@@ -3,6 +3,7 @@
 use crate::background;
 use crate::dispatch::Dispatcher;
 use crate::faults::Faults;
+use crate::fork::OwnedDir;
 use crate::node::{Endpoint, Node, NodeParts};
 use ottla_config::{BrokerConfig, Warning};
 use ottla_env::{Env, Task};
@@ -65,11 +66,14 @@ pub struct Broker {
 }
 
 /// What it takes to start the same broker once more.
-#[derive(Debug)]
-struct Again {
-    env: Env,
-    config: BrokerConfig,
-    inproc_id: String,
+#[derive(Debug, Clone)]
+pub(crate) struct Again {
+    pub(crate) env: Env,
+    /// With the ports that were drawn.
+    pub(crate) config: BrokerConfig,
+    pub(crate) inproc_id: String,
+    /// The directory of a fork, which goes with it.
+    pub(crate) owned: Option<Arc<OwnedDir>>,
 }
 
 /// A broker that runs no more and can be started again, with its data: also one in memory.
@@ -82,9 +86,8 @@ impl StoppedBroker {
     /// # Errors
     /// See [`StartError`]; a port may have been taken by someone else meanwhile.
     pub async fn restart(self) -> Result<Broker, StartError> {
-        let Again { env, config, inproc_id } = self.0;
         loop {
-            match Broker::start_as(env.clone(), config.clone(), inproc_id.clone()).await {
+            match Broker::start_as(self.0.clone(), false).await {
                 // The last thread of the broker before is letting go of it.
                 Err(StartError::Directory(LogError::Locked { pid: Some(pid), .. })) if pid == std::process::id() => {
                     tokio::task::yield_now().await;
@@ -103,21 +106,25 @@ impl Broker {
     /// See [`StartError`]; nothing is left behind but, perhaps, empty directories.
     pub async fn start(env: Env, config: BrokerConfig) -> Result<Broker, StartError> {
         let inproc_id = env.random_uuid().to_string();
-        Broker::start_as(env, config, inproc_id).await
+        Broker::start_as(Again { env, config, inproc_id, owned: None }, false).await
     }
 
-    /// As [`Broker::start`], under a given in-process address.
-    async fn start_as(env: Env, mut config: BrokerConfig, inproc_id: String) -> Result<Broker, StartError> {
-        let sockets = bind(&config)?;
-        let endpoints = endpoints(&config, &sockets, &inproc_id);
+    /// As [`Broker::start`], under a given in-process address. For a fork, the members of its groups are forgotten.
+    pub(crate) async fn start_as(mut again: Again, is_fork: bool) -> Result<Broker, StartError> {
+        let (env, inproc_id) = (again.env.clone(), again.inproc_id.clone());
+        let sockets = bind(&again.config)?;
+        let config = &mut again.config;
+        let endpoints = endpoints(config, &sockets, &inproc_id);
         // A restart takes the ports that were drawn.
         for (listener, (_, socket)) in config.listeners.iter_mut().zip(&sockets) {
             listener.port = socket.local_addr().map_or(listener.port, |address| address.port());
         }
-        let again = Again { env: env.clone(), config: config.clone(), inproc_id: inproc_id.clone() };
-        let node = prepare(&env, config, endpoints).await?;
+        let node = prepare(&env, config.clone(), endpoints, again.owned.clone()).await?;
         let limits = limits(&node);
         node.groups.load(&node).await;
+        if is_fork {
+            node.groups.members_gone(&node);
+        }
         node.transactions.load(&node).await;
         let listener = Listener::new(env, Dispatcher::new(node.clone()), limits);
         let inproc = InProcListener::bind_in(&node.env, &inproc_id)
@@ -216,9 +223,16 @@ impl Broker {
         Ok(self.gone().await)
     }
 
-    async fn gone(mut self) -> StoppedBroker {
-        let (env, config) = (self.again.env.clone(), self.again.config.clone());
-        let again = Again { env, config, inproc_id: std::mem::take(&mut self.again.inproc_id) };
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    pub(crate) fn started_with(&self) -> &Again {
+        &self.again
+    }
+
+    async fn gone(self) -> StoppedBroker {
+        let again = self.again.clone();
         let node = Arc::downgrade(&self.node);
         drop(self);
         // Work on the blocking pool goes on to its end.
@@ -305,7 +319,12 @@ fn limits(node: &Node) -> Limits {
 }
 
 /// Everything that touches the directories, before the first connection.
-async fn prepare(env: &Env, config: BrokerConfig, endpoints: Vec<Endpoint>) -> Result<Arc<Node>, StartError> {
+async fn prepare(
+    env: &Env,
+    config: BrokerConfig,
+    endpoints: Vec<Endpoint>,
+    owned: Option<Arc<OwnedDir>>,
+) -> Result<Arc<Node>, StartError> {
     // An embedded broker is as durable as its process; a server syncs what must survive a power failure.
     let sync = config.profile() == ottla_config::Profile::Server;
     let threads = usize::try_from(config.num_recovery_threads_per_data_dir).unwrap_or(1);
@@ -326,6 +345,7 @@ async fn prepare(env: &Env, config: BrokerConfig, endpoints: Vec<Endpoint>) -> R
         endpoints,
         metadata,
         logs: logs.clone(),
+        owned,
     });
     let node = Arc::new(node);
     let configs = node.clone();

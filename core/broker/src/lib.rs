@@ -11,6 +11,7 @@ mod coordinators;
 mod dispatch;
 pub mod faults;
 mod fetch_session;
+mod fork;
 mod handlers;
 mod node;
 mod partition;
@@ -21,4 +22,5 @@ mod topics;
 mod watch;
 
 pub use broker::{Broker, StartError, StoppedBroker};
+pub use fork::{ForkError, Snapshot};
 pub use node::Endpoint;

@@ -5,6 +5,7 @@ use crate::context::RequestContext;
 use crate::coordinators::{Groups, Transactions};
 use crate::faults;
 use crate::fetch_session::FetchSessions;
+use crate::fork::OwnedDir;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
@@ -75,6 +76,8 @@ pub(crate) struct Node {
     pub(crate) connection_limits: Arc<ConnectionLimits>,
     authorizer: Authorizer,
     quotas: Quotas,
+    /// The directory of a fork. The last field, so that it is removed when nothing uses it any more.
+    _owned: Option<Arc<OwnedDir>>,
 }
 
 /// What a node is made of.
@@ -87,11 +90,13 @@ pub(crate) struct NodeParts {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) metadata: MetadataStore,
     pub(crate) logs: Arc<LogManager>,
+    /// See [`Node`].
+    pub(crate) owned: Option<Arc<OwnedDir>>,
 }
 
 impl Node {
     pub(crate) fn new(parts: NodeParts) -> Node {
-        let NodeParts { env, config, cluster_id, directory_id, endpoints, metadata, logs } = parts;
+        let NodeParts { env, config, cluster_id, directory_id, endpoints, metadata, logs, owned } = parts;
         let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0);
         let node = Node {
             fetch_sessions: FetchSessions::new(env.clone(), slots),
@@ -111,6 +116,7 @@ impl Node {
             connection_limits: Arc::new(ConnectionLimits { max: AtomicUsize::new(0), per_ip: AtomicUsize::new(0) }),
             authorizer: Authorizer,
             quotas: Quotas,
+            _owned: owned,
         };
         node.refresh_broker_config(&node.metadata.image());
         node

@@ -123,9 +123,11 @@ impl<const N: usize> IndexFile<N> {
         if self.tail.is_empty() && self.exists {
             return Ok(());
         }
-        let file = self.file.get_or_create()?;
+        self.file.get_or_create()?;
         self.exists = true;
         if !self.tail.is_empty() {
+            self.file.unshare(in_file * N as u64)?;
+            let file = self.file.get()?;
             let mut bytes = BytesMut::with_capacity(self.tail.len() * N);
             self.tail.iter().for_each(|entry| bytes.extend_from_slice(entry));
             file.write_at(in_file * N as u64, &[bytes.freeze()])?;
@@ -147,6 +149,7 @@ impl<const N: usize> IndexFile<N> {
             self.tail.clear();
         }
         if self.exists {
+            self.file.unshare(len.min(in_file) * N as u64)?;
             self.file.get()?.set_len(len.min(in_file) * N as u64)?;
         }
         self.ragged = false;

@@ -99,6 +99,21 @@ impl LazyFile {
         }
     }
 
+    /// Makes sure that nobody else has the file, before it is written in place: see [`ottla_env::Fs::unshare`]. Nothing
+    /// happens where there is no file.
+    pub(crate) fn unshare(&self, keep: u64) -> io::Result<()> {
+        let mut slot = self.slot.lock();
+        match self.env.fs().unshare(&self.dir.path().join(&slot.name), keep) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                slot.file = None;
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Closes it, once nobody reads it any more; it opens again when it is used.
     pub(crate) fn close(&self) {
         self.slot.lock().file = None;

@@ -59,6 +59,11 @@ impl LeaderEpochCache {
         std::mem::take(&mut self.dirty).then(|| format_lines(self.entries.iter()))
     }
 
+    /// The file's text.
+    pub(crate) fn text(&self) -> String {
+        format_lines(self.entries.iter())
+    }
+
     pub(crate) fn mark_dirty(&mut self) {
         self.dirty = true;
     }

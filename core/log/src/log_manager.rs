@@ -20,7 +20,7 @@ use crate::error::{IoContext, LogError};
 use crate::names::{DELETE_DIR, dir_name, parse_dir_name};
 use crate::unified_log::{Log, LogOpen, OpenMode};
 
-const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 /// Not a partition of the broker's: its log belongs to the metadata quorum.
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
@@ -313,6 +313,15 @@ impl LogManager {
         let log = Arc::new(log);
         self.logs.write().insert(partition.clone(), log.clone());
         Ok(log)
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// Adds a log that was opened elsewhere.
+    pub(crate) fn insert(&self, log: Arc<Log>) {
+        self.logs.write().insert(log.topic_partition().clone(), log);
     }
 
     fn emptiest_dir(&self) -> &Path {

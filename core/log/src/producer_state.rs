@@ -274,6 +274,15 @@ impl ProducerState {
         Ok(())
     }
 
+    /// Writes the state, which is that at [`Self::map_end_offset`], to the directory of another log.
+    pub(crate) fn write_to(&self, env: &Env, dir: &Path) -> io::Result<()> {
+        if self.map_end_offset == 0 {
+            return Ok(());
+        }
+        let path = segment_file(dir, self.map_end_offset, SNAPSHOT);
+        producer_snapshot::write(env, &path, self.producers.values(), false)
+    }
+
     /// Whether the log never had a producer or a snapshot. A log that is closed like this needs no snapshot: without any, the
     /// next start takes it to have no producers.
     pub(crate) fn is_pristine(&self) -> bool {

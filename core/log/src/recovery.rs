@@ -388,6 +388,10 @@ impl Loader<'_> {
         self.producers.set_map_end_offset(log_end_offset);
         let is_segment = |offset| segments.binary_search_by_key(&offset, |segment| segment.base_offset).is_ok();
         self.producers.remove_strays(&self.context.env, self.dir, is_segment);
+        if let (OpenMode::Recover { .. }, Some(active)) = (mode, segments.last()) {
+            // A cut may have made a sealed segment the active one, which is written in place.
+            active.unshare(active.size().context("open", active.path())?)?;
+        }
         let recovery_point = match mode {
             OpenMode::Clean => log_end_offset,
             // Read and found good is not the same as being on the disk.

@@ -283,12 +283,18 @@ impl Segment {
     /// Cuts the `.log` to its first `size` bytes.
     pub(crate) fn cut(&self, size: u64) -> Result<(), LogError> {
         self.set_size(size);
+        self.unshare(size)?;
         self.file().and_then(|file| file.set_len(size)).context("truncate", self.path())?;
         if size == 0 {
             self.first_timestamp.store(TIMESTAMP_UNKNOWN, Ordering::Relaxed);
         }
         self.synced.store(false, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Before the `.log` is written in place: a fork may have it too.
+    pub(crate) fn unshare(&self, keep: u64) -> Result<(), LogError> {
+        self.log.unshare(keep).context("copy", self.path())
     }
 
     /// The segment will not grow any more, or the log is closed: its files get their final form.

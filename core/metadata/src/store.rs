@@ -177,6 +177,30 @@ impl MetadataStore {
         self.snapshot_locked(&mut self.writer.lock())
     }
 
+    /// Puts the present state into `dir`, the `metadata.log.dir` of another broker, which goes on from there by itself. Blocks
+    /// on the disk.
+    pub fn fork_into(&self, env: &Env, dir: &Path) -> Result<(), MetadataError> {
+        let log_dir = dir.join(format!("{TOPIC}-0"));
+        env.fs().create_dir_all(&log_dir).map_err(MetadataError::io("create", &log_dir))?;
+        let _writer = self.writer.lock();
+        self.log.fork_into(env, &log_dir, Some(Uuid::METADATA_TOPIC_ID))?;
+        let path = self.dir.join(quorum_state::FILE);
+        let quorum = self.env.fs().read(&path).map_err(MetadataError::io("read", &path))?;
+        let path = log_dir.join(quorum_state::FILE);
+        env.fs().write_atomic(&path, &quorum, false).map_err(MetadataError::io("write", &path))?;
+        // Snapshots are written once.
+        for id in snapshot::list(&self.env, &self.dir)? {
+            let path = id.path(&self.dir);
+            self.env.fs().link(&path, env.fs(), &id.path(&log_dir)).map_err(MetadataError::io("link", &path))?;
+        }
+        let bootstrap = self.dir.parent().map(|dir| dir.join(BOOTSTRAP_FILE)).filter(|path| self.env.fs().exists(path));
+        if let Some(path) = bootstrap {
+            let copied = self.env.fs().link(&path, env.fs(), &dir.join(BOOTSTRAP_FILE));
+            copied.map_err(MetadataError::io("link", &path))?;
+        }
+        Ok(())
+    }
+
     /// Closes the log in order; appends are refused from now on. Idempotent.
     pub fn close(&self) -> Result<(), MetadataError> {
         let _writer = self.writer.lock();

@@ -16,10 +16,13 @@
 mod broker;
 mod clock;
 pub mod faults;
+mod fork;
 mod simulation;
 
 pub use broker::{Broker, BrokerBuilder, Error};
+pub use fork::Snapshot;
 pub use ottla_broker::Endpoint;
+pub use ottla_broker::ForkError;
 pub use ottla_client as client;
 pub use ottla_config as config;
 pub use ottla_env as env;

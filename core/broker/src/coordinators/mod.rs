@@ -187,6 +187,12 @@ impl Groups {
         self.shard(group_id)?.submit(node, event)
     }
 
+    /// Forgets the members of all groups, which are those of another broker.
+    pub(crate) fn members_gone(&self, node: &Node) {
+        let shards = self.shards.read().clone();
+        shards.iter().for_each(|shard| shard.notify(node, Event::MembersGone));
+    }
+
     /// Ends the shard of `group_id` until somebody looks for the coordinator.
     ///
     /// # Errors

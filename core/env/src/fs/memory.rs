@@ -92,6 +92,15 @@ impl MemFs {
         }
     }
 
+    /// A new file `to` with the first `len` bytes of this one, shared until either is written.
+    pub(super) fn link(&self, from: &Path, to_fs: &MemFs, to: &Path, len: u64) -> io::Result<()> {
+        let content = self.open(from, OpenMode::Read)?.content.read().clone();
+        let file = to_fs.open(to, OpenMode::CreateNew)?;
+        let shorter = len < content.len;
+        *file.content.write() = content;
+        if shorter { file.set_len(len) } else { Ok(()) }
+    }
+
     pub(super) fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let path = normal(path);
         let mut nodes = self.nodes.lock();
@@ -239,11 +248,12 @@ fn rename(nodes: &mut BTreeMap<PathBuf, Node>, from: &Path, to: &Path) -> io::Re
 /// A file in memory. Lives as long as someone has it open, also without a name.
 pub(super) struct MemFile {
     path: Mutex<PathBuf>,
-    content: RwLock<Content>,
+    /// Shared by the files that were linked, until one of them is written.
+    content: RwLock<Arc<Content>>,
 }
 
 /// Chunks behind one another, none of them empty.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Content {
     /// Where each chunk starts, and its bytes; positions rise.
     chunks: Vec<(u64, Bytes)>,
@@ -293,6 +303,7 @@ impl MemFile {
 
     pub(super) fn write_at(&self, position: u64, buffers: &[Bytes]) -> io::Result<()> {
         let mut content = self.content.write();
+        let content = Arc::make_mut(&mut content);
         let size: u64 = buffers.iter().map(|buffer| buffer.len() as u64).sum();
         let end = position.checked_add(size).ok_or(io::ErrorKind::FileTooLarge)?;
         if size == 0 {
@@ -316,7 +327,7 @@ impl MemFile {
     }
 
     pub(super) fn set_len(&self, len: u64) -> io::Result<()> {
-        self.content.write().set_len(len)
+        Arc::make_mut(&mut self.content.write()).set_len(len)
     }
 }
 

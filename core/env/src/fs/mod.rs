@@ -24,6 +24,9 @@ use memory::{MemFile, MemFs};
 pub use real::RealFile;
 use real::RealFs;
 
+/// What is copied at once.
+const COPY_BYTES: usize = 1 << 20;
+
 /// How a file is opened. Every mode can read; all but `Read` can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OpenMode {
@@ -154,6 +157,61 @@ impl Fs {
             (Kind::Real(_), FileKind::Real(file)) => file.rename(to),
             (Kind::Memory(fs), FileKind::Memory { file, .. }) => fs.rename_open(file, to),
             _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "the file belongs to another file system")),
+        }
+    }
+
+    /// Gives a file a second name, in this file system or another one of the same kind, without copying its bytes. In memory
+    /// both are files of their own from then on, that share what neither has written since. Real ones are one file with two
+    /// names (a hard link), so whoever writes has to [`unshare`](Fs::unshare) first; where the system has no link between
+    /// the two places, and between memory and disk, the bytes are copied (as a reflink where the file system has them).
+    pub fn link(&self, from: &Path, to_fs: &Fs, to: &Path) -> io::Result<()> {
+        match (&self.0, &to_fs.0) {
+            (Kind::Real(_), Kind::Real(_)) => real::link(from, to),
+            (Kind::Memory(fs), Kind::Memory(to_fs)) => fs.link(from, to_fs, to, u64::MAX),
+            _ => self.copy(from, to_fs, to, u64::MAX),
+        }
+    }
+
+    /// Copies the first `len` bytes of a file (all, if it has fewer) to a new one; in memory by reference.
+    pub fn copy(&self, from: &Path, to_fs: &Fs, to: &Path, len: u64) -> io::Result<()> {
+        if let (Kind::Memory(fs), Kind::Memory(to_fs)) = (&self.0, &to_fs.0) {
+            return fs.link(from, to_fs, to, len);
+        }
+        let (source, target) = (self.open(from, OpenMode::Read)?, to_fs.open(to, OpenMode::CreateNew)?);
+        let len = source.len()?.min(len);
+        let mut done = 0;
+        while done < len {
+            let piece = source.read_at(done, usize::try_from(len - done).unwrap_or(usize::MAX).min(COPY_BYTES))?;
+            if piece.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let size = piece.len() as u64;
+            target.write_at(done, &[piece])?;
+            done += size;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that this name is the only one of its file, so that it may be written in place: if it is not, it becomes
+    /// that of a copy of the first `keep` bytes. Returns whether it did; an open [`File`] is still that of the old one then.
+    pub fn unshare(&self, path: &Path, keep: u64) -> io::Result<bool> {
+        match &self.0 {
+            Kind::Real(_) => {
+                if !sys::has_other_names(path)? {
+                    return Ok(false);
+                }
+                let mut name = path.as_os_str().to_owned();
+                name.push(".tmp");
+                let tmp = PathBuf::from(name);
+                match std::fs::remove_file(&tmp) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+                self.copy(path, self, &tmp, keep)?;
+                std::fs::rename(&tmp, path)?;
+                Ok(true)
+            }
+            Kind::Memory(_) => Ok(false),
         }
     }
 

@@ -95,6 +95,16 @@ fn relieved(cache: &FileCache, mut open: impl FnMut() -> io::Result<StdFile>) ->
     }
 }
 
+/// A second name for a file, or a copy where there can be none.
+pub(super) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    match sys::link(from, to) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => Err(error),
+        // Another file system, one without links, or a file with as many as it may have. `copy` clones where it can.
+        Err(_) => std::fs::copy(from, to).map(drop),
+        linked => linked,
+    }
+}
+
 /// What all clones of a file share.
 #[derive(Debug)]
 pub(super) struct Inner {

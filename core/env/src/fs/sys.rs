@@ -169,3 +169,25 @@ pub(super) fn descriptor_limit() -> Option<usize> {
         None
     }
 }
+
+/// A second name for a file. Only where [`has_other_names`] can tell that there are two.
+#[cfg(unix)]
+pub(super) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::hard_link(from, to)
+}
+
+#[cfg(not(unix))]
+pub(super) fn link(_from: &Path, _to: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether the file has names besides this one.
+#[cfg(unix)]
+pub(super) fn has_other_names(path: &Path) -> io::Result<bool> {
+    std::fs::metadata(path).map(|metadata| std::os::unix::fs::MetadataExt::nlink(&metadata) > 1)
+}
+
+#[cfg(not(unix))]
+pub(super) fn has_other_names(_path: &Path) -> io::Result<bool> {
+    Ok(false)
+}

@@ -17,6 +17,7 @@ mod embedded;
 mod faults_answers;
 mod faults_broker;
 mod faults_requests;
+mod fork;
 mod raw;
 mod restart;
 mod support;
