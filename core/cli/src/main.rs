@@ -5,9 +5,11 @@ mod config;
 mod connect;
 mod dump_log;
 mod error;
+mod group;
 mod output;
 mod perf;
 mod serve;
+mod time;
 mod topic;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -36,6 +38,7 @@ enum Command {
     Serve(serve::Serve),
     Topic(topic::TopicArgs),
     Config(config::ConfigArgs),
+    Group(group::GroupArgs),
     DumpLog(dump_log::DumpLogArgs),
     Perf(perf::PerfArgs),
     Completions(CompletionsArgs),
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => return run_broker(args),
         Command::Topic(args) => topic::run(args),
         Command::Config(args) => config::run(args),
+        Command::Group(args) => group::run(args),
         Command::DumpLog(args) => dump_log::run(&args),
         Command::Perf(args) => perf::run(args),
         Command::Completions(args) => completions(args.shell),

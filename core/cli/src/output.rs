@@ -18,6 +18,11 @@ pub fn line(text: &str) -> Result<(), CliError> {
     write_all(format!("{text}\n").as_bytes())
 }
 
+/// Writes a line to stderr, for what is no result. Nowhere left to complain if that fails too.
+pub fn complain(text: &str) {
+    let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+}
+
 /// Prints a value, indented.
 pub fn json(value: &Value) -> Result<(), CliError> {
     write_all(format!("{value:#}\n").as_bytes())

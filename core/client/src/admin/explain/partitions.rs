@@ -1,7 +1,7 @@
 //! Rules about single partitions: each one that matters is in exactly one class, and each class is a finding.
 
 use super::facts::{Facts, Log, OpenTransaction};
-use super::rules::{name, several};
+use super::rules::{all_of, name, several};
 use super::{Cause, Certainty, Finding};
 use crate::admin::{GroupState, MemberDescription};
 use ottla_model::TopicPartition;
@@ -152,7 +152,7 @@ fn no_data(facts: &Facts, class: Class, partitions: BTreeSet<TopicPartition>, fi
             format!(
                 "There is no new data: group {} has read all that {} holds.",
                 facts.group_id,
-                several(&partitions, first).replacen("Partition", "partition", 1).replacen("Each", "each", 1)
+                several(&partitions, first)
             ),
             "Check that the producer is running, that it writes to this topic and this cluster, and that its sends succeed.",
         ),
@@ -199,7 +199,7 @@ fn out_of_range(facts: &Facts, class: Class, partitions: BTreeSet<TopicPartition
         certainty: Certainty::Certain,
         what: format!(
             "The committed offset of {} does not exist: {why}, and what happens then is up to auto.offset.reset.",
-            several(&partitions, first).replacen("Partition", "partition", 1).replacen("Each", "each", 1)
+            several(&partitions, first)
         ),
         evidence: evidence.collect(),
         advice: advice.to_owned(),
@@ -238,7 +238,7 @@ fn held(facts: &Facts, partitions: BTreeSet<TopicPartition>, first: &TopicPartit
         what: format!(
             "{} is held up by an open transaction: consumers with isolation.level=read_committed get nothing beyond its \
              beginning until it ends.",
-            several(&partitions, first)
+            all_of(&partitions, first)
         ),
         evidence,
         advice: advice.to_owned(),
@@ -285,7 +285,7 @@ fn uncommitted(facts: &Facts, partitions: BTreeSet<TopicPartition>, first: &Topi
         what: format!(
             "{} has records, but group {} has committed no offset there{rest}; a consumer without one begins where \
              auto.offset.reset says, by default (latest) after the last record.",
-            several(&partitions, first),
+            all_of(&partitions, first),
             facts.group_id
         ),
         evidence: evidence.collect(),
@@ -321,7 +321,7 @@ fn still(facts: &Facts, partitions: BTreeSet<TopicPartition>, first: &TopicParti
             Certainty::Likely,
             format!(
                 "{} has a reader that stands still while other partitions move: the consumer has probably paused it.",
-                several(&partitions, first)
+                all_of(&partitions, first)
             ),
         ),
         false => (
@@ -329,7 +329,7 @@ fn still(facts: &Facts, partitions: BTreeSet<TopicPartition>, first: &TopicParti
             format!(
                 "{} has a reader that is in the group, has records to read, and does not move: it is paused, or busy with \
                  what it got, or does not commit.",
-                several(&partitions, first)
+                all_of(&partitions, first)
             ),
         ),
     };
@@ -356,7 +356,7 @@ fn nobodys(facts: &Facts, partitions: BTreeSet<TopicPartition>, first: &TopicPar
     Finding {
         cause: Cause::NotAssigned,
         certainty: Certainty::Certain,
-        what: format!("{} is read by no member of group {}.", several(&partitions, first), facts.group_id),
+        what: format!("{} is read by no member of group {}.", all_of(&partitions, first), facts.group_id),
         evidence: evidence.collect(),
         advice: "The members do not subscribe to this topic any more, or use assign for a part of it; check what they \
                  subscribe to (ottla group describe GROUP --members)."

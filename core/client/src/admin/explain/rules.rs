@@ -260,7 +260,7 @@ fn no_leader(facts: &Facts) -> Option<Finding> {
         partitions.extend(leaderless.map(|index| TopicPartition::new(topic.as_str(), *index)));
     }
     let first = partitions.first()?;
-    let what = format!("{} has no leader, so nothing can be read from it.", several(&partitions, first));
+    let what = format!("{} has no leader, so nothing can be read from it.", all_of(&partitions, first));
     let evidence = partitions.iter().map(|partition| format!("{partition}: no leader")).collect();
     let advice = "The brokers with its replicas are down: ottla topic describe names them.".to_owned();
     Some(Finding { cause: Cause::NoLeader, certainty: Certainty::Certain, what, evidence, advice, partitions })
@@ -363,10 +363,16 @@ fn samples(facts: &Facts) -> String {
     format!("{} samples over {}", facts.samples.len(), facts.span())
 }
 
-/// "Partition t-0", or how many with one of them.
+/// "partition t-0", or how many with one of them.
 pub(super) fn several(partitions: &BTreeSet<TopicPartition>, first: &TopicPartition) -> String {
     match partitions.len() {
-        1 => format!("Partition {first}"),
-        more => format!("Each of {more} partitions, {first} for one,"),
+        1 => format!("partition {first}"),
+        more => format!("each of {more} partitions, {first} for one,"),
     }
+}
+
+/// As [`several`], at the beginning of a sentence.
+pub(super) fn all_of(partitions: &BTreeSet<TopicPartition>, first: &TopicPartition) -> String {
+    let text = several(partitions, first);
+    format!("{}{}", text[..1].to_uppercase(), &text[1..])
 }
