@@ -1,4 +1,4 @@
-//! The group coordinator, rule by rule, under a clock that the test moves.
+//! The coordinators, rule by rule, under a clock that the test moves.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,3 +8,4 @@ mod offsets;
 mod random;
 mod restarts;
 mod static_members;
+mod transactions;
