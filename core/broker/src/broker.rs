@@ -177,7 +177,8 @@ impl Broker {
     /// # Errors
     /// The disk refused; the next start then recovers as after a crash.
     pub async fn close(self) -> Result<(), LogError> {
-        self.close_node().await
+        // Nothing of it is left at return: the directories may be opened again.
+        self.stop_cleanly().await.map(drop)
     }
 
     async fn close_node(&self) -> Result<(), LogError> {

@@ -20,4 +20,6 @@ mod faults_requests;
 mod fork;
 mod raw;
 mod restart;
+mod simulation;
 mod support;
+mod virtual_clock;
