@@ -1,7 +1,7 @@
 //! Which test shows the effect of which config. A row that says Implemented and is not here fails, as does an entry
 //! whose row says Ignored.
 
-use crate::{connections, durability, groups, listeners, retention, segments, storage, topics};
+use crate::{connections, durability, groups, listeners, retention, segments, storage, topics, transactions};
 use ottla::config::Scope::{self, Broker, Topic};
 use ottla::config::Status;
 use std::collections::BTreeSet;
@@ -78,6 +78,18 @@ const EFFECTS: &[(Scope, &str, fn())] = &[
     (Broker, "queued.max.requests", connections::queued_max_requests),
     (Broker, "replica.high.watermark.checkpoint.interval.ms", durability::high_watermark_checkpoint),
     (Broker, "socket.request.max.bytes", connections::socket_request_max_bytes),
+    (
+        Broker,
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        transactions::transaction_abort_timed_out_transaction_cleanup_interval_ms,
+    ),
+    (Broker, "transaction.max.timeout.ms", transactions::transaction_max_timeout_ms),
+    (Broker, "transaction.partition.verification.enable", transactions::transaction_partition_verification_enable),
+    (Broker, "transaction.remove.expired.transaction.cleanup.interval.ms", transactions::transactional_ids_expire),
+    (Broker, "transaction.state.log.num.partitions", transactions::transaction_state_log_num_partitions),
+    (Broker, "transaction.state.log.replication.factor", transactions::transaction_state_log_replication_factor),
+    (Broker, "transaction.state.log.segment.bytes", transactions::transaction_state_log_segment_bytes),
+    (Broker, "transactional.id.expiration.ms", transactions::transactional_ids_expire),
     (Topic, "cleanup.policy", topics::cleanup_policy),
     (Topic, "compression.gzip.level", topics::compression_gzip_level),
     (Topic, "compression.type", topics::compression_type),

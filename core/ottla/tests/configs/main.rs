@@ -17,4 +17,5 @@ mod segments;
 mod storage;
 mod support;
 mod topics;
+mod transactions;
 mod warnings;

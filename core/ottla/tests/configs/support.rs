@@ -170,7 +170,12 @@ fn place<'a>(set: Set<'a>, configs: &[(&'a str, &'a str)]) -> (Pairs<'a>, Pairs<
 }
 
 pub async fn dial(address: &str) -> ClientConnection {
-    let options = ConnectOptions { client_id: "configs".into(), connect_timeout: PATIENCE, in_flight_max: 100, ..Default::default() };
+    let options = ConnectOptions {
+        client_id: "configs".into(),
+        connect_timeout: PATIENCE,
+        in_flight_max: 100,
+        ..Default::default()
+    };
     ClientConnection::connect(&Env::real(), address, &options).await.expect("the address accepts")
 }
 
@@ -319,7 +324,7 @@ pub fn batch_by(producer_id: i64, sequence: i32) -> Bytes {
     batch_with(options, now_ms(), b"value")
 }
 
-fn batch_with(options: BatchOptions, timestamp: i64, value: &[u8]) -> Bytes {
+pub fn batch_with(options: BatchOptions, timestamp: i64, value: &[u8]) -> Bytes {
     let mut builder = BatchBuilder::new(BatchOptions { compression: Compression::None, ..options });
     let headers: &[(&[u8], Option<&[u8]>)] = &[];
     let key: Option<&[u8]> = None;
