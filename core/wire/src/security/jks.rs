@@ -4,6 +4,7 @@
 //! keys under a key stream of repeated SHA-1, the whole under a SHA-1 with the password in front. The format is from the
 //! 1990s and protects little; nothing here writes it.
 
+use super::der::element;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -96,9 +97,9 @@ pub(super) fn read(file: &[u8], password: Option<&str>) -> Result<Jks, String> {
 pub(super) fn unlock(locked: &[u8], password: &str) -> Result<PrivateKeyDer<'static>, String> {
     let damaged = || "the private key is not as Java writes it".to_owned();
     // SEQUENCE { SEQUENCE { the algorithm }, OCTET STRING }
-    let (outer, _) = der(locked, 0x30).ok_or_else(damaged)?;
-    let (_, rest) = der(outer, 0x30).ok_or_else(damaged)?;
-    let (protected, _) = der(rest, 0x04).ok_or_else(damaged)?;
+    let (outer, _) = element(locked, 0x30).ok_or_else(damaged)?;
+    let (_, rest) = element(outer, 0x30).ok_or_else(damaged)?;
+    let (protected, _) = element(rest, 0x04).ok_or_else(damaged)?;
     let key_len = protected.len().checked_sub(2 * SHA1).ok_or_else(damaged)?;
     let (salt, rest) = protected.split_at(SHA1);
     let (key, check) = rest.split_at(key_len);
@@ -119,24 +120,6 @@ pub(super) fn unlock(locked: &[u8], password: &str) -> Result<PrivateKeyDer<'sta
         return Err("the key's password is wrong".to_owned());
     }
     Ok(PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(plain)))
-}
-
-/// The content of the DER element with this tag at the start of `bytes`, and what follows it.
-fn der(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&found, rest) = bytes.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    if found != tag {
-        return None;
-    }
-    let (len, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x84 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (digits.iter().fold(0, |len, digit| len << 8 | usize::from(*digit)), rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(len)
 }
 
 fn utf16(text: &str) -> Vec<u8> {

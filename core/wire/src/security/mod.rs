@@ -4,6 +4,7 @@
 //! read, cipher suites found, credentials parsed. Every connection of the client shares it.
 //! Deliberately not here: Kerberos (GSSAPI), the JDK's security providers, and the broker's side.
 
+mod der;
 mod jks;
 mod stores;
 mod tls;

@@ -1,11 +1,12 @@
 //! Key stores and trust stores: PEM, PKCS12 and JKS. What a file is, its content tells; the type that is configured only
 //! has to be one of these, as Java too opens PKCS12 under the name of JKS.
 
-use super::{Secret, TlsOptions, jks};
+use super::{Secret, TlsOptions, der, jks};
 use ottla_env::Env;
 use p12_keystore::Pkcs12Archive;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::ParsedCertificate;
 use std::path::Path;
 
 /// Stores larger than this are not read: the largest bundles of roots have a few hundred KiB.
@@ -50,6 +51,19 @@ pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>
 
 /// The client's own certificate and key, where one is configured.
 pub(super) fn identity(env: &Env, options: &TlsOptions) -> Result<Option<Identity>, String> {
+    let Some((chain, key)) = stored_identity(env, options)? else { return Ok(None) };
+    let mended = match (&key, chain.first()) {
+        (PrivateKeyDer::Pkcs8(pkcs8), Some(own)) => ParsedCertificate::try_from(own).ok().and_then(|own| {
+            let spki = own.subject_public_key_info();
+            der::with_public_key(pkcs8.secret_pkcs8_der(), der::public_key(&spki)?)
+        }),
+        _ => None,
+    };
+    let key = mended.map_or(key, |mended| PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(mended)));
+    Ok(Some((chain, key)))
+}
+
+fn stored_identity(env: &Env, options: &TlsOptions) -> Result<Option<Identity>, String> {
     let key_password = options.key_password.as_ref().map(Secret::reveal);
     if let Some(key) = &options.keystore_key {
         need_pem("ssl.keystore.key", "ssl.keystore.type", &options.keystore_type)?;
