@@ -13,6 +13,7 @@ mod client_group;
 mod client_group_more;
 mod client_lossy;
 mod client_producer;
+mod client_traits;
 mod embedded;
 mod faults_answers;
 mod faults_broker;
