@@ -2,6 +2,7 @@
 //!
 //! Method: raw frames over TCP. What is served is asked of the broker, so an API that is added without a sample here fails.
 
+use crate::faults_answers_transactions::transactions;
 use crate::support::{PATIENCE, client, create_topic, on_tcp};
 use ottla::client::Env;
 use ottla::faults::ErrorCode;
@@ -12,10 +13,15 @@ use std::collections::BTreeSet;
 
 /// An error that nothing here gives by itself.
 const CODE: ErrorCode = ErrorCode::ThrottlingQuotaExceeded;
-const TOPIC: &str = "t";
+pub(crate) const TOPIC: &str = "t";
 
 pub(crate) async fn connect(address: &str, client_id: &str) -> ClientConnection {
-    let options = ConnectOptions { client_id: client_id.into(), connect_timeout: PATIENCE, in_flight_max: 5, ..Default::default() };
+    let options = ConnectOptions {
+        client_id: client_id.into(),
+        connect_timeout: PATIENCE,
+        in_flight_max: 5,
+        ..Default::default()
+    };
     ClientConnection::connect(&Env::real(), address, &options).await.expect("the broker accepts")
 }
 
@@ -32,16 +38,20 @@ async fn exchange<R: Request>(connection: &ClientConnection, request: &R, versio
     decoded
 }
 
-struct Checker {
+pub(crate) struct Checker {
     broker: ottla::Broker,
     connection: ClientConnection,
-    topic_id: Uuid,
+    pub(crate) topic_id: Uuid,
     seen: BTreeSet<i16>,
 }
 
 impl Checker {
     /// `request` makes one for a version, `codes` says which errors its answer has, each in its place.
-    async fn check<R: Request>(&mut self, request: impl Fn(i16) -> R, codes: impl Fn(R::Response) -> Vec<i16>) {
+    pub(crate) async fn check<R: Request>(
+        &mut self,
+        request: impl Fn(i16) -> R,
+        codes: impl Fn(R::Response) -> Vec<i16>,
+    ) {
         let api = R::API_KEY;
         let (lowest, highest) = api.versions();
         for version in lowest..=highest {
@@ -56,7 +66,7 @@ impl Checker {
     }
 }
 
-fn topic_and_id(version: i16, since: i16, id: Uuid) -> (Str, Uuid) {
+pub(crate) fn topic_and_id(version: i16, since: i16, id: Uuid) -> (Str, Uuid) {
     if version >= since { (Str::default(), id) } else { (TOPIC.into(), Uuid::ZERO) }
 }
 
@@ -73,6 +83,7 @@ async fn every_api_answers_an_injected_error_at_every_version() {
     partitions(&mut checker).await;
     topics(&mut checker).await;
     groups(&mut checker).await;
+    transactions(&mut checker).await;
     checker
         .check(
             |_| ApiVersionsRequest {
