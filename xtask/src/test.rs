@@ -11,6 +11,7 @@ pub mod interop;
 mod mixed;
 pub mod process;
 mod raw;
+mod security;
 
 use std::time::{Duration, Instant};
 
@@ -99,6 +100,7 @@ const AREAS: &[Area] = &[
     area("interop", 3.0, interop),
     area("faults", 2.0, faults::run_all),
     area("conformance", 6.0, conformance::run_all),
+    area("security", 3.0, security::run_all),
     area("differential", 2.0, cargo::differential),
     area("demo", 1.0, demo),
     Area { name: "fuzz", long: true, budget_minutes: 10.5, run: |_| vec![cargo::fuzz()] },

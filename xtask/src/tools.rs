@@ -47,6 +47,11 @@ pub fn conformance() -> Result<PathBuf, String> {
     built("ottla-conformance", "ottla-conformance")
 }
 
+/// The program of tests/security.
+pub fn security() -> Result<PathBuf, String> {
+    built("ottla-security", "ottla-security")
+}
+
 fn built(package: &str, binary: &str) -> Result<PathBuf, String> {
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--quiet", "--release", "--package", package]).current_dir(root());

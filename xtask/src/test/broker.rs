@@ -38,6 +38,10 @@ pub struct Home {
     pub port: u16,
     controller: u16,
     pub overrides: Vec<String>,
+    /// More arguments for the formatting of Apache Kafka's storage.
+    pub format: Vec<String>,
+    /// More arguments for Apache Kafka's JVM.
+    pub java: Vec<String>,
 }
 
 impl Home {
@@ -58,6 +62,8 @@ impl Home {
             port: free_port()?,
             controller: free_port()?,
             overrides,
+            format: Vec::new(),
+            java: Vec::new(),
         })
     }
 
@@ -113,13 +119,13 @@ impl Home {
         fs::write(&properties, text).map_err(|e| format!("cannot write {}: {e}", properties.display()))?;
         if !logs.join("meta.properties").exists() {
             let mut format = tools::java_command(jars, "kafka.tools.StorageTool");
-            format.args(["format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c"]).arg(&properties);
+            format.args(["format", "-t", "MkU3OEVBNTcwNTJENDM2Qk", "-c"]).arg(&properties).args(&self.format);
             tools::run(&mut format, "format Apache Kafka's storage")?;
         }
         let mut command = Command::new("java");
         command.args(["-Xmx1G", "-Xms512m"]);
         command.arg(format!("-Dlog4j2.configurationFile={}", tools::root().join("bench/kafka/log4j2.xml").display()));
-        command.args(["-cp", jars, "kafka.Kafka"]).arg(&properties);
+        command.args(&self.java).args(["-cp", jars, "kafka.Kafka"]).arg(&properties);
         Ok(command)
     }
 
