@@ -64,8 +64,8 @@ pub(super) enum Append {
 pub(super) enum Choice {
     /// The record's own, or the built-in rule.
     BuiltIn,
-    /// What the partitioner said; `ask_again` that it wants to hear of a new batch first.
-    Chosen { partition: i32, ask_again: bool },
+    /// What the partitioner said; `tell_first` that it wants to hear of a new batch before it is opened.
+    Chosen { partition: i32, tell_first: bool },
 }
 
 /// Why a batch was not written.
@@ -245,7 +245,7 @@ impl Accumulator {
         let (outcome, index) = match &mut queue.open {
             Some(open) if open.has_room(size, batch_size) => (open.outcome.clone(), open.append(record, timestamp)?),
             _ => {
-                if let Choice::Chosen { ask_again: true, .. } = choice {
+                if let Choice::Chosen { tell_first: true, .. } = choice {
                     return Ok(Append::NewBatch);
                 }
                 let bytes = batch_size.max(size + HEADER_SIZE);
@@ -661,3 +661,7 @@ fn check_size(topic: &str, size: usize, options: &ProducerOptions) -> Result<()>
     let text = format!("a record of {size} bytes exceeds {config}, which is {limit}");
     Err(Error::from_code(ErrorCode::MessageTooLarge, &format!("topic {topic}"), Some(&text)))
 }
+
+#[cfg(test)]
+#[path = "accumulator_tests.rs"]
+mod tests;

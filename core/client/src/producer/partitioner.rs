@@ -51,10 +51,10 @@ pub trait Partitioner: fmt::Debug + Send + Sync {
     /// The partition for a record with this key and value.
     fn partition(&self, topic: &TopicPartitions<'_>, key: Option<&[u8]>, value: Option<&[u8]>) -> i32;
 
-    /// A record is about to open a new batch of `previous`: from now on another partition may be better. The record is
-    /// asked for again afterwards, once.
-    fn on_new_batch(&self, topic: &TopicPartitions<'_>, previous: i32) {
-        let _ = (topic, previous);
+    /// A record that goes to `partition` opens a new batch there: from the next record on another one may be better.
+    /// The record itself stays, so that taking turns loses none (KAFKA-9965).
+    fn on_new_batch(&self, topic: &TopicPartitions<'_>, partition: i32) {
+        let _ = (topic, partition);
     }
 
     /// Called when the producer has ended.
@@ -94,8 +94,8 @@ pub(super) fn ask(
 }
 
 /// Tells `partitioner` of a new batch, containing what it does wrong.
-pub(super) fn new_batch(partitioner: &dyn Partitioner, topic: &TopicPartitions<'_>, previous: i32) {
-    if catch_unwind(AssertUnwindSafe(|| partitioner.on_new_batch(topic, previous))).is_err() {
+pub(super) fn new_batch(partitioner: &dyn Partitioner, topic: &TopicPartitions<'_>, partition: i32) {
+    if catch_unwind(AssertUnwindSafe(|| partitioner.on_new_batch(topic, partition))).is_err() {
         tracing::warn!(?partitioner, "on_new_batch panicked");
     }
 }

@@ -157,10 +157,8 @@ impl Shared {
         let mut choice = Choice::BuiltIn;
         if let (Some(partitioner), None) = (&self.options.partitioner, record.partition) {
             let deadline = *deadline.get_or_insert_with(|| Deadline::after(env, self.options.max_block));
-            choice = Choice::Chosen {
-                partition: self.choose(&**partitioner, record, None, &deadline).await?,
-                ask_again: true,
-            };
+            let partition = self.choose(&**partitioner, record, &deadline).await?;
+            choice = Choice::Chosen { partition, tell_first: true };
         }
         loop {
             let appended = self.accumulator.lock().append(env, &self.options, record, timestamp, choice, memory)?;
@@ -181,32 +179,29 @@ impl Shared {
                     *memory = Some(self.reserve(bytes, &deadline).await?);
                 }
                 Append::NewBatch => {
-                    let deadline = *deadline.get_or_insert_with(|| Deadline::after(env, self.options.max_block));
+                    // Only told: asking it again for this record would cost it a turn (KAFKA-9965).
                     if let (Some(partitioner), Choice::Chosen { partition, .. }) = (&self.options.partitioner, choice) {
-                        let partition = self.choose(&**partitioner, record, Some(partition), &deadline).await?;
-                        choice = Choice::Chosen { partition, ask_again: false };
+                        if let Some(metadata) = self.client.snapshot().topics.get(record.topic) {
+                            new_batch(&**partitioner, &TopicPartitions::new(record.topic, metadata), partition);
+                        }
+                        choice = Choice::Chosen { partition, tell_first: false };
                     }
                 }
             }
         }
     }
 
-    /// Asks the application's partitioner, outside of all locks; first telling it of a new batch of `previous`.
+    /// Asks the application's partitioner, outside of all locks.
     async fn choose(
         &self,
         partitioner: &dyn Partitioner,
         record: &ProducerRecord<'_>,
-        previous: Option<i32>,
         deadline: &Deadline,
     ) -> Result<i32> {
         let create = self.options.allow_auto_create_topics;
         let metadata = self.client.topic(record.topic, create, deadline).await;
         let metadata = metadata.map_err(|error| self.blocked(error, deadline))?;
-        let topic = TopicPartitions::new(record.topic, &metadata);
-        if let Some(previous) = previous {
-            new_batch(partitioner, &topic, previous);
-        }
-        ask(partitioner, &topic, record.key, record.value)
+        ask(partitioner, &TopicPartitions::new(record.topic, &metadata), record.key, record.value)
     }
 
     /// Says of a time limit which one it was.
