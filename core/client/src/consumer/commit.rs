@@ -54,6 +54,8 @@ struct Job {
     offsets: Offsets,
     /// Tried again until then; `None`: tried once.
     until: Option<Deadline>,
+    /// The member leaves after it: in a rebalance it commits all the same.
+    last: bool,
     done: Done,
 }
 
@@ -98,7 +100,16 @@ impl Shared {
         self.group()?;
         let (tell, told) = oneshot::channel();
         // With nothing to commit it still waits for what was queued before.
-        self.enqueue(Job { offsets, until: Some(deadline), done: Done::Tell(tell) });
+        self.enqueue(Job { offsets, until: Some(deadline), last: false, done: Done::Tell(tell) });
+        told.await.unwrap_or_else(|_| Err(Error::closed()))
+    }
+
+    /// As [`Shared::commit`] of where the application stands, by a member that leaves after it.
+    pub(super) async fn commit_last(self: &Arc<Self>, limit: Duration) -> Result<()> {
+        self.group()?;
+        let (tell, told) = oneshot::channel();
+        let until = Some(Deadline::after(self.client.env(), limit));
+        self.enqueue(Job { offsets: self.positions(), until, last: true, done: Done::Tell(tell) });
         told.await.unwrap_or_else(|_| Err(Error::closed()))
     }
 
@@ -107,7 +118,7 @@ impl Shared {
         if let Err(error) = self.group() {
             return callback(&offsets, Err(error));
         }
-        self.enqueue(Job { offsets, until: None, done: Done::Call(callback) });
+        self.enqueue(Job { offsets, until: None, last: false, done: Done::Call(callback) });
     }
 
     /// Queues an automatic commit of where the application stands.
@@ -115,7 +126,7 @@ impl Shared {
         if self.group.is_none() || std::mem::replace(&mut self.commits.queue.lock().auto_waits, true) {
             return;
         }
-        self.enqueue(Job { offsets: self.positions(), until: None, done: Done::Auto });
+        self.enqueue(Job { offsets: self.positions(), until: None, last: false, done: Done::Auto });
     }
 
     /// Commits when `auto.commit.interval.ms` have passed; returns when to look again.
@@ -201,12 +212,12 @@ async fn work(shared: Arc<Shared>) {
             };
             job
         };
-        let result = run(&shared, &job.offsets, job.until).await;
+        let result = run(&shared, &job.offsets, job.until, job.last).await;
         shared.finish(job, result);
     }
 }
 
-async fn run(shared: &Arc<Shared>, offsets: &Offsets, until: Option<Deadline>) -> Result<()> {
+async fn run(shared: &Arc<Shared>, offsets: &Offsets, until: Option<Deadline>, last: bool) -> Result<()> {
     let client = &shared.client;
     let env = client.env();
     if offsets.is_empty() {
@@ -215,28 +226,35 @@ async fn run(shared: &Arc<Shared>, offsets: &Offsets, until: Option<Deadline>) -
     let deadline = until.unwrap_or(Deadline::after(env, client.options().request_timeout));
     let mut backoff = client.backoff();
     loop {
-        let error = match send(shared, offsets, &deadline).await {
+        let error = match send(shared, offsets, last, &deadline).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
         // The member's epoch went on while the commit was under way (KIP-848): the next attempt has the new one.
         let stale = error.code() == Some(ErrorCode::StaleMemberEpoch);
-        let again = until.is_some()
-            && (error.is_retriable() || stale)
-            && error.code() != Some(ErrorCode::RebalanceInProgress)
-            && backoff.pause(env, &deadline).await;
+        let again = match error.code() {
+            // While joining the generation goes on: the answer to JoinGroup may be on its way.
+            Some(ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration) => {
+                last && shared.group()?.member.lock().last_committer().is_some()
+            }
+            _ => error.is_retriable() || stale,
+        };
+        let again = again && until.is_some() && backoff.pause(env, &deadline).await;
         if !again {
             return Err(error);
         }
     }
 }
 
-async fn send(shared: &Arc<Shared>, offsets: &Offsets, deadline: &Deadline) -> Result<()> {
+async fn send(shared: &Arc<Shared>, offsets: &Offsets, last: bool, deadline: &Deadline) -> Result<()> {
     let client = &shared.client;
     let group = shared.group()?;
     let subscribed = shared.state.lock().subscription.is_group();
     let who = match subscribed {
-        true => group.member.lock().committer()?,
+        true => {
+            let member = group.member.lock();
+            member.last_committer().filter(|_| last).map_or_else(|| member.committer(), Ok)?
+        }
         // By hand: nobody's generation.
         false => Identity { generation: NO_GENERATION, member_id: String::new() },
     };

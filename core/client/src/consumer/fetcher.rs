@@ -11,7 +11,7 @@ use crate::retry::Deadline;
 use ottla_model::{ErrorCode, Str, TopicPartition};
 use ottla_protocol::fetch_request::FetchRequest;
 use ottla_protocol::fetch_response::FetchResponse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How long a fetcher that has no room or only partitions in backoff rests at most before it looks again.
@@ -167,7 +167,7 @@ pub(super) struct Ask {
 }
 
 /// What to fetch from `node` now; `None` ends its task.
-fn wanted(shared: &Shared, node: i32) -> Option<HashMap<TopicPartition, Ask>> {
+fn wanted(shared: &Shared, node: i32) -> Option<BTreeMap<TopicPartition, Ask>> {
     let now = shared.client.env().monotonic();
     let options = &shared.options;
     let snapshot = shared.client.snapshot();
@@ -178,7 +178,7 @@ fn wanted(shared: &Shared, node: i32) -> Option<HashMap<TopicPartition, Ask>> {
         return None;
     }
     if state.waiting() >= options.buffered_bytes_max {
-        return Some(HashMap::new());
+        return Some(BTreeMap::new());
     }
     let ahead = options.max_partition_fetch_bytes.saturating_mul(AHEAD).max(1);
     let ready = |a: &Assigned| {
@@ -187,7 +187,7 @@ fn wanted(shared: &Shared, node: i32) -> Option<HashMap<TopicPartition, Ask>> {
     };
     // Fetching the others meanwhile could wait for `fetch.max.wait.ms` when `poll` has long made room for this one.
     if state.partitions.values().any(|assigned| ready(assigned) && assigned.queued >= ahead) {
-        return Some(HashMap::new());
+        return Some(BTreeMap::new());
     }
     let due = state.partitions.iter().filter(|(_, assigned)| ready(assigned));
     let ask = |(partition, a): (&TopicPartition, &Assigned)| {
@@ -207,7 +207,7 @@ async fn fetch(
     shared: &Arc<Shared>,
     node: i32,
     session: &mut Session,
-    mut wanted: HashMap<TopicPartition, Ask>,
+    mut wanted: BTreeMap<TopicPartition, Ask>,
 ) -> Result<()> {
     let client = &shared.client;
     let options = &shared.options;

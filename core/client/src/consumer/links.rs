@@ -5,15 +5,15 @@ use super::Shared;
 use crate::broker::{Broker, Connection, Purpose};
 use crate::error::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Brokers by node id. The lock is held for looks only.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    brokers: Mutex<HashMap<i32, Arc<Broker>>>,
+    brokers: Mutex<BTreeMap<i32, Arc<Broker>>>,
     /// Addresses that answers told before the metadata did (KIP-951).
-    told: Mutex<HashMap<i32, String>>,
+    told: Mutex<BTreeMap<i32, String>>,
 }
 
 impl Links {
@@ -43,7 +43,7 @@ impl Links {
     }
 
     pub(super) fn close(&self) {
-        for (_, broker) in self.brokers.lock().drain() {
+        for (_, broker) in std::mem::take(&mut *self.brokers.lock()) {
             broker.close();
         }
     }

@@ -5,14 +5,14 @@ use super::records::{Fetched, Records};
 use super::subscription::Subscription;
 use crate::error::{Error, Result};
 use ottla_model::TopicPartition;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// What the consumer reads, and what has arrived. Behind the consumer's lock.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) subscription: Subscription,
-    pub(super) partitions: HashMap<TopicPartition, Assigned>,
+    pub(super) partitions: BTreeMap<TopicPartition, Assigned>,
     /// In the order of arrival; entries of an older generation than their partition's are void.
     pub(super) arrived: VecDeque<Arrived>,
     /// Nodes with a fetching task.
@@ -171,7 +171,7 @@ impl State {
 
     /// Replaces the assignment. Partitions that stay keep their place; `place` is where new ones begin.
     pub(super) fn assign(&mut self, partitions: impl IntoIterator<Item = (TopicPartition, Place)>, held: bool) {
-        let mut next = HashMap::new();
+        let mut next = BTreeMap::new();
         for (partition, place) in partitions {
             let assigned = match self.partitions.remove(&partition) {
                 Some(kept) => kept,

@@ -234,9 +234,9 @@ impl Consumer {
         let Some(group) = &shared.group else { return result };
         let subscribed = shared.state.lock().subscription.is_group();
         let left = || deadline.left(env).unwrap_or_default();
-        let member = !subscribed || group.member.lock().committer().is_ok();
+        let member = !subscribed || group.member.lock().last_committer().is_some();
         if shared.options.enable_auto_commit && member {
-            result = shared.commit_positions(left()).await;
+            result = shared.commit_last(left()).await;
         } else {
             // What was queued before is still sent.
             result = result.and(shared.commit(super::Offsets::new(), Deadline::after(env, left())).await);

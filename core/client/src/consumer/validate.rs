@@ -13,7 +13,7 @@ use ottla_protocol::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use ottla_protocol::offset_for_leader_epoch_response::OffsetForLeaderEpochResponse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The first version that consumers may use: before it took the permission to act on the cluster.
@@ -24,7 +24,7 @@ const VERSION_MIN: i16 = 3;
 pub(super) async fn validate(
     shared: &Arc<Shared>,
     connection: &Connection,
-    wanted: &mut HashMap<TopicPartition, Ask>,
+    wanted: &mut BTreeMap<TopicPartition, Ask>,
 ) -> Result<()> {
     let version = connection.version::<OffsetForLeaderEpochRequest>();
     let asked: Vec<(TopicPartition, Ask)> =

@@ -131,6 +131,12 @@ impl Classic {
         }
     }
 
+    /// Who commits when this is the last chance: in a rebalance the generation before it is still good, and then, once
+    /// its assignment was told, the new one.
+    pub(in crate::consumer) fn last_committer(&self) -> Option<Identity> {
+        (self.fenced.is_none() && self.identity.generation != NO_GENERATION).then(|| self.identity.clone())
+    }
+
     /// What `poll` has to do now.
     pub(in crate::consumer) fn action(&mut self) -> Action {
         if let Some(fenced) = &self.fenced {

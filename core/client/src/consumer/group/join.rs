@@ -2,7 +2,7 @@
 //! it is `poll`'s turn again; and the task in which the leader, and whoever subscribed by pattern, watches the topics.
 
 use super::classic::{Identity, Next, unavailable};
-use super::{Group, Lane};
+use super::{Group, Lane, send_leave};
 use crate::consumer::Shared;
 use crate::consumer::assignor::{
     self, Assignment, Assignor, Member, RebalanceProtocol, Subscription as MemberSubscription,
@@ -16,6 +16,7 @@ use ottla_protocol::sync_group_request::{SyncGroupRequest, SyncGroupRequestAssig
 use ottla_protocol::sync_group_response::SyncGroupResponse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What a coordinator may take longer than the rebalance it waits for.
@@ -115,27 +116,49 @@ async fn round(shared: &Arc<Shared>, group: &Group, attempt: u64, reason: &str) 
     };
     let protocols = protocols(&options.assignors, &subscribed, owned, before.generation, &options.client_rack)?;
     let millis = |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX);
-    let request = |_| JoinGroupRequest {
-        group_id: Str::from(&*group.id),
-        session_timeout_ms: millis(options.session_timeout),
-        rebalance_timeout_ms: millis(options.max_poll_interval),
-        member_id: Str::from(before.member_id.as_str()),
-        group_instance_id: group.instance(),
-        protocol_type: Str::from_static(assignor::PROTOCOL_TYPE),
-        protocols,
-        reason: Some(Str::from(reason.chars().take(255).collect::<String>())),
-        ..Default::default()
+    let nameless = before.member_id.is_empty();
+    let request = |_| {
+        group.asking.store(nameless, Ordering::Release);
+        JoinGroupRequest {
+            group_id: Str::from(&*group.id),
+            session_timeout_ms: millis(options.session_timeout),
+            rebalance_timeout_ms: millis(options.max_poll_interval),
+            member_id: Str::from(before.member_id.as_str()),
+            group_instance_id: group.instance(),
+            protocol_type: Str::from_static(assignor::PROTOCOL_TYPE),
+            protocols,
+            reason: Some(Str::from(reason.chars().take(255).collect::<String>())),
+            ..Default::default()
+        }
     };
     let timeout = client.options().request_timeout.max(options.max_poll_interval.saturating_add(JOIN_EXTRA));
     // Finding the coordinator and dialling it do not wait for members.
     let deadline = client.deadline();
     let begun = client.env().monotonic();
-    let response: JoinGroupResponse = group.ask(client, Lane::Joins, request, i16::MAX, timeout, &deadline).await?;
+    let answer: Result<JoinGroupResponse> = group.ask(client, Lane::Joins, request, i16::MAX, timeout, &deadline).await;
+    let stale = !group.member.lock().classic().is_current(attempt);
+    if let Ok(answer) = &answer
+        && stale
+        && nameless
+        && !answer.member_id.is_empty()
+    {
+        // Left meanwhile: the id that came too late has to be given back.
+        let who = Identity { generation: answer.generation_id, member_id: answer.member_id.to_string() };
+        if let Err(error) = send_leave(client, group, &who, "the consumer left while joining", &deadline).await {
+            tracing::debug!(%error, "the coordinator does not know that this member left");
+        }
+    }
+    group.asking.store(false, Ordering::Release);
+    group.notify();
+    let response = answer?;
     shared.metrics.joined(client.env().monotonic().saturating_sub(begun));
     let label = group.label();
     match ErrorCode::from_code(response.error_code) {
         ErrorCode::None => {}
-        code => return Ok(group.member.lock().classic().join_refused(attempt, code, &response.member_id, &label)),
+        code => {
+            let next = group.member.lock().classic().join_refused(attempt, code, &response.member_id, &label);
+            return Ok(next);
+        }
     }
     let identity = Identity { generation: response.generation_id, member_id: response.member_id.to_string() };
     let protocol = response.protocol_name.as_deref().unwrap_or_default().to_owned();

@@ -49,6 +49,14 @@ impl Membership {
         either!(self, member => member.committer())
     }
 
+    /// As `committer` for a member that is about to leave.
+    pub(in crate::consumer) fn last_committer(&self) -> Option<Identity> {
+        match self {
+            Membership::Classic(classic) => classic.last_committer(),
+            Membership::Modern(modern) => modern.committer().ok(),
+        }
+    }
+
     pub(in crate::consumer) fn action(&mut self) -> Action {
         either!(self, member => member.action())
     }

@@ -31,8 +31,12 @@ use ottla_protocol::leave_group_response::LeaveGroupResponse;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
+
+/// How long leaving waits at most for the answer that tells this member its id.
+const NAMELESS_MAX: Duration = Duration::from_secs(10);
 
 /// A consumer's part in its group.
 #[derive(Debug)]
@@ -47,6 +51,9 @@ pub(super) struct Group {
     /// Connections to the coordinator of this consumer's own: JoinGroup waits for other members, and what is behind it
     /// on its connection waits too.
     link: Mutex<Option<Link>>,
+    /// A JoinGroup is under way that gives this member its id. The group waits for whoever has been given one, so that
+    /// leaving has to wait for it as well.
+    asking: AtomicBool,
     /// The tasks for heartbeats and metadata look again.
     changed: Notify,
 }
@@ -88,6 +95,7 @@ impl Group {
             protocol,
             is_classic,
             link: Mutex::default(),
+            asking: AtomicBool::new(false),
             changed: Notify::new(),
         }
     }
@@ -158,6 +166,17 @@ impl Group {
             link.close();
         }
         self.changed.notify_waiters();
+    }
+
+    /// Waits while an id is asked for.
+    async fn asked(&self, shared: &Shared, deadline: &Deadline) {
+        let env = shared.client.env();
+        let patience = Deadline::after(env, deadline.left(env).unwrap_or_default().min(NAMELESS_MAX));
+        loop {
+            let changed = self.changed.notified();
+            let Some(left) = patience.left(env).filter(|_| self.asking.load(Ordering::Acquire)) else { return };
+            let _ = env.timeout(left, changed).await;
+        }
     }
 
     /// Another task has to look at `member` again.
@@ -408,6 +427,7 @@ pub(super) async fn leave(
     }
     let identity = group.member.lock().leave();
     group.notify();
+    group.asked(shared, deadline).await;
     let Some(identity) = identity else { return result };
     let fixed = group.instance_id.is_some();
     let told = match (how, group.is_classic) {
