@@ -259,7 +259,7 @@ async fn alter(admin: &Admin, args: &AlterArgs, json: bool) -> Result<(), CliErr
     let name = resource.name();
     match json {
         true => output::json(&json!({"kind": resource.kind().name(), "name": name, "result": done})),
-        false => output::line(&format!("{name} {done}").trim_start().to_owned()),
+        false => output::line(format!("{name} {done}").trim_start()),
     }
 }
 

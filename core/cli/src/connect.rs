@@ -3,7 +3,7 @@
 use crate::error::CliError;
 use ottla::client::{Client, ClientOptions, Configs, Env, Scope};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
@@ -37,7 +37,6 @@ impl ConnectArgs {
     }
 
     /// A client for a producer or consumer with these configs, that has reached the cluster once.
-    #[allow(dead_code)] // produce and consume are next.
     pub async fn client_of(&self, configs: &Configs) -> Result<Client, CliError> {
         self.reach(ClientOptions::from_configs(configs), Duration::from_millis(self.timeout_ms)).await
     }
@@ -80,14 +79,14 @@ impl ConnectArgs {
 }
 
 /// The pairs of a properties file.
-pub fn properties(path: &PathBuf) -> Result<Vec<(String, String)>, CliError> {
+pub fn properties(path: &Path) -> Result<Vec<(String, String)>, CliError> {
     let text = read(path)?;
     let parsed = ottla::config::properties::parse(&text);
     parsed.map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))
 }
 
 /// A file as text.
-pub fn read(path: &PathBuf) -> Result<String, CliError> {
+pub fn read(path: &Path) -> Result<String, CliError> {
     let bytes = Env::real().fs().read(path);
     let bytes = bytes.map_err(|error| CliError::Usage(format!("cannot read {}: {error}", path.display())))?;
     String::from_utf8(bytes).map_err(|_| CliError::Usage(format!("{} is not UTF-8 text", path.display())))

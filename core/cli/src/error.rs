@@ -10,6 +10,10 @@ pub enum CliError {
     Usage(String),
     /// The work failed; exit code 1.
     Failed(String),
+    /// Fewer records came than were asked for; exit code 3.
+    Incomplete(String),
+    /// Ctrl-C; exit code 130, as shells have it, and nothing to say.
+    Interrupted,
     /// The output could not be written, or a file not be read; exit code 1.
     Io(std::io::Error),
 }
@@ -18,6 +22,8 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             CliError::Usage(_) => 2,
+            CliError::Incomplete(_) => 3,
+            CliError::Interrupted => 130,
             CliError::Failed(_) | CliError::Io(_) => 1,
         }
     }
@@ -26,7 +32,8 @@ impl CliError {
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CliError::Usage(text) | CliError::Failed(text) => f.write_str(text),
+            CliError::Usage(text) | CliError::Failed(text) | CliError::Incomplete(text) => f.write_str(text),
+            CliError::Interrupted => f.write_str("interrupted"),
             CliError::Io(error) => write!(f, "{error}"),
         }
     }

@@ -1,13 +1,15 @@
-//! The one binary `ottla`: a server, topic administration, offline log reading and load generation, each in its own
-//! file. It holds no Kafka logic: everything is a call into the `ottla` crate, whose results it prints.
+//! The one binary `ottla`: a server, administration of topics, configs and groups, producing and consuming, offline log
+//! reading and load generation, each in its own file. It holds no Kafka logic: everything is a call into the `ottla` crate, whose results it prints.
 
 mod config;
 mod connect;
+mod consume;
 mod dump_log;
 mod error;
 mod group;
 mod output;
 mod perf;
+mod produce;
 mod serve;
 mod time;
 mod topic;
@@ -20,6 +22,9 @@ const EXAMPLES: &str = "\
 Examples:
   ottla serve                                    a broker on 127.0.0.1:9092, data in ./ottla-data
   ottla topic create flights --partitions 6      a topic on it
+  echo hello | ottla produce flights             a record
+  ottla consume flights --from-beginning         what is on it
+  ottla group explain readers                    why a group gets nothing
   ottla perf produce --topic flights             a million records of 100 bytes
   ottla dump-log ottla-data/flights-0/*.log      what is in the files
 
@@ -39,6 +44,8 @@ enum Command {
     Topic(topic::TopicArgs),
     Config(config::ConfigArgs),
     Group(group::GroupArgs),
+    Produce(produce::ProduceArgs),
+    Consume(consume::ConsumeArgs),
     DumpLog(dump_log::DumpLogArgs),
     Perf(perf::PerfArgs),
     Completions(CompletionsArgs),
@@ -64,6 +71,8 @@ fn main() -> ExitCode {
         Command::Topic(args) => topic::run(args),
         Command::Config(args) => config::run(args),
         Command::Group(args) => group::run(args),
+        Command::Produce(args) => produce::run(args),
+        Command::Consume(args) => consume::run(args),
         Command::DumpLog(args) => dump_log::run(&args),
         Command::Perf(args) => perf::run(args),
         Command::Completions(args) => completions(args.shell),
@@ -81,8 +90,9 @@ fn exit(result: Result<ExitCode, CliError>) -> ExitCode {
         // The reader, `head` for example, has seen enough.
         Err(CliError::Io(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            // Nowhere left to complain if this fails too.
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("ottla: {error}\n").as_bytes());
+            if !matches!(error, CliError::Interrupted) {
+                output::complain(&format!("ottla: {error}"));
+            }
             ExitCode::from(error.exit_code())
         }
     }
