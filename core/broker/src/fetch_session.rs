@@ -146,7 +146,7 @@ pub(crate) struct FetchSessions {
     env: Env,
     slots: usize,
     /// Guards the table. A session's own lock is taken under it only to read its epoch.
-    table: Mutex<HashMap<i32, Slot>>,
+    table: Mutex<BTreeMap<i32, Slot>>,
 }
 
 #[derive(Debug)]
@@ -225,7 +225,7 @@ impl FetchSessions {
         session.map_or_else(Vec::new, |session| session.lock().partitions().map(|known| known.key.clone()).collect())
     }
 
-    fn make_room(&self, table: &mut HashMap<i32, Slot>, now: Duration) -> bool {
+    fn make_room(&self, table: &mut BTreeMap<i32, Slot>, now: Duration) -> bool {
         if table.len() < self.slots {
             return true;
         }
@@ -236,7 +236,7 @@ impl FetchSessions {
         }
     }
 
-    fn unused_id(&self, table: &HashMap<i32, Slot>) -> i32 {
+    fn unused_id(&self, table: &BTreeMap<i32, Slot>) -> i32 {
         loop {
             let id = (self.env.random_u64() & 0x7fff_ffff) as i32;
             if id != 0 && !table.contains_key(&id) {

@@ -3,6 +3,7 @@
 //! Metadata is fetched when someone needs it: when a topic is first used, and when an answer said that it is stale; and by
 //! `upkeep` when it is older than `metadata.max.age.ms`. One fetch serves everyone who waits for it.
 
+mod route;
 mod upkeep;
 
 use crate::admin::Admin;
@@ -21,7 +22,7 @@ use ottla_model::{ErrorCode, Str, Uuid};
 use ottla_protocol::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use ottla_protocol::metadata_response::MetadataResponse;
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -43,7 +44,7 @@ struct Inner {
     /// Topics to keep metadata of; true where a missing one may be created (`allow.auto.create.topics`).
     topics: Mutex<BTreeMap<Arc<str>, bool>>,
     /// Connections by node id. Locked before nothing else.
-    brokers: Mutex<HashMap<i32, Arc<Broker>>>,
+    brokers: Mutex<BTreeMap<i32, Arc<Broker>>>,
     /// Connections to the bootstrap servers, kept for when no broker of the last answer is reachable.
     bootstrap: Vec<Arc<Broker>>,
     /// Which broker coordinates a group or a transactional id.
@@ -277,59 +278,6 @@ impl Client {
         }
     }
 
-    /// Sends `request` to whichever broker answers: the known ones from a random one on, then the bootstrap servers.
-    pub(crate) async fn any<R: ottla_protocol::Request>(
-        &self,
-        request: &R,
-        deadline: &Deadline,
-    ) -> Result<R::Response> {
-        let mut worst = None;
-        for broker in self.candidates() {
-            match self.on(&broker, request, deadline).await {
-                Ok(response) => return Ok(response),
-                Err(error) => worst = Some(weightier(worst, error)),
-            }
-        }
-        Err(worst.unwrap_or_else(Error::closed))
-    }
-
-    /// As [`Client::any`], with a request made for the version that the broker at hand takes.
-    pub(crate) async fn any_with<R: ottla_protocol::Request>(
-        &self,
-        request: impl Fn(i16) -> Result<R>,
-        deadline: &Deadline,
-    ) -> Result<R::Response> {
-        let mut worst = None;
-        for broker in self.candidates() {
-            match self.on_with(&broker, &request, deadline).await {
-                Ok(response) => return Ok(response),
-                Err(error) => worst = Some(weightier(worst, error)),
-            }
-        }
-        Err(worst.unwrap_or_else(Error::closed))
-    }
-
-    /// The brokers in the order in which to ask them for what anyone answers.
-    fn candidates(&self) -> Vec<Arc<Broker>> {
-        let mut candidates: Vec<Arc<Broker>> = self.inner.brokers.lock().values().cloned().collect();
-        candidates.sort_by(|a, b| a.address.cmp(&b.address));
-        if !candidates.is_empty() {
-            let first = self.env().random_u64() as usize % candidates.len();
-            candidates.rotate_left(first);
-        }
-        // Open connections first: no reason to dial another broker for a question that anyone answers.
-        candidates.sort_by_key(|broker| broker.ready(Purpose::General).is_none());
-        // Where no known broker answers. Without a way back (`metadata.recovery.strategy` none) they serve once, at the
-        // start.
-        let bootstrap = if candidates.is_empty() || self.options().rebootstrap { &*self.inner.bootstrap } else { &[] };
-        for broker in bootstrap {
-            if !candidates.iter().any(|known| known.address == broker.address) {
-                candidates.push(broker.clone());
-            }
-        }
-        candidates
-    }
-
     /// Sends `request` to one broker within `request.timeout.ms` and `deadline`.
     pub(crate) async fn on<R: ottla_protocol::Request>(
         &self,
@@ -476,19 +424,6 @@ impl Client {
     /// The topic's metadata is no longer fetched, until someone asks for it again.
     pub(crate) fn forget_topic(&self, topic: &str) {
         self.inner.topics.lock().remove(topic);
-    }
-}
-
-/// Of what two brokers said, what counts: refused credentials before what may pass, and that before the rest.
-fn weightier(known: Option<Error>, error: Error) -> Error {
-    let weight = |error: &Error| match error.kind() {
-        ErrorKind::Auth => 2,
-        _ if error.is_retriable() => 1,
-        _ => 0,
-    };
-    match known {
-        Some(known) if weight(&known) > weight(&error) => known,
-        _ => error,
     }
 }
 

@@ -226,6 +226,38 @@ async fn a_waiting_fetch_returns_at_max_wait_and_those_of_two_brokers_in_order()
 }
 
 #[tokio::test]
+async fn an_abandoned_transaction_is_aborted_after_its_timeout() {
+    let clock = VirtualClock::new();
+    let broker = start(&clock, &[]).await;
+    let client = client(&broker);
+    create(&client, "orders", &[]).await;
+    let address = broker.bootstrap_servers();
+    let configs =
+        [("bootstrap.servers", address.as_str()), ("transactional.id", "t"), ("transaction.timeout.ms", "60000")];
+    let producer = Producer::from_configs(broker.env(), configs).expect("they fit together");
+    producer.init_transactions().await.expect("the broker answers");
+    producer.begin_transaction().expect("none is open");
+    producer
+        .send(ProducerRecord::new("orders", None, Some(b"0")))
+        .await
+        .expect("has room")
+        .wait()
+        .await
+        .expect("acked");
+    let reader = consumer(&client, &[("isolation.level", "read_committed")]);
+    let partition = TopicPartition::new("orders", 0);
+    let stable =
+        async || reader.end_offsets(std::slice::from_ref(&partition)).await.expect("the broker answers")[&partition];
+    clock.advance(MINUTE).await.expect("comes to rest");
+    assert_eq!(stable().await, 0);
+    // The next look at open transactions is ten seconds later; the record and the marker are stable then.
+    clock.advance(Duration::from_secs(10)).await.expect("comes to rest");
+    assert_eq!(stable().await, 2);
+    producer.commit_transaction().await.expect_err("it is too late");
+    broker.close().await.expect("closes");
+}
+
+#[tokio::test]
 async fn a_producer_lingers_for_its_time() {
     let clock = VirtualClock::new();
     let broker = start(&clock, &[]).await;
