@@ -187,6 +187,7 @@ impl Client {
         let (env, options) = (self.env(), self.options());
         let shared = Some(self.inner.metrics.clone());
         let metrics = Metrics::new(env, &options.metrics, prefix, &options.client_id, shared);
+        metrics.text(metrics.name("version", "app-info", &[]), env!("CARGO_PKG_VERSION"));
         let mut registries = self.inner.registries.lock();
         registries.retain(|registry| registry.strong_count() > 0);
         registries.push(metrics.downgrade());

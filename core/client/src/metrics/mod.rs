@@ -4,8 +4,6 @@
 //! the connections count belongs to the client that they share, and shows in each of its registries under their prefix.
 //! Deliberately not here: reporters. Whoever wants the numbers takes a snapshot; the cluster gets them by KIP-714.
 
-#![allow(dead_code, reason = "producer and consumer take these up one by one")]
-
 mod network;
 mod sensor;
 
@@ -172,11 +170,6 @@ impl Metrics {
         format!("{}{suffix}", self.0.prefix)
     }
 
-    /// The prefix of its groups: `producer`, `consumer` or `admin-client`.
-    pub(crate) fn prefix(&self) -> &'static str {
-        self.0.prefix
-    }
-
     /// A name in `group` with the tag `client-id` and `tags`.
     pub(crate) fn name(&self, name: &'static str, group: &str, tags: &[(&'static str, &str)]) -> MetricName {
         let client_id = (Cow::Borrowed("client-id"), self.0.client_id.clone());
@@ -218,8 +211,8 @@ impl Metrics {
         sensor
     }
 
-    /// A metric that is asked for when a snapshot is taken. It stays until the registry is dropped or
-    /// [`Metrics::remove`] is called, and must not hold what holds the registry.
+    /// A metric that is asked for when a snapshot is taken. It stays until the registry is dropped,
+    /// and must not hold what holds the registry.
     pub(crate) fn gauge(&self, name: MetricName, read: impl Fn() -> f64 + Send + Sync + 'static) {
         let read = Box::new(move || MetricValue::Double(read()));
         self.0.sources.lock().insert(name, Source::Gauge(read));
@@ -229,11 +222,6 @@ impl Metrics {
     pub(crate) fn text(&self, name: MetricName, text: impl Into<String>) {
         let text = MetricValue::Text(text.into());
         self.0.sources.lock().insert(name, Source::Gauge(Box::new(move || text.clone())));
-    }
-
-    /// Forgets a gauge or a text.
-    pub(crate) fn remove(&self, name: &MetricName) {
-        self.0.sources.lock().remove(name);
     }
 
     /// All metrics as they are now, by group, name and tags.
@@ -306,7 +294,6 @@ mod tests {
         ("x-count-rate", Stat::CountRate),
         ("x-total", Stat::Total),
         ("x-count", Stat::CountTotal),
-        ("x", Stat::Value),
     ];
 
     #[test]
@@ -318,9 +305,7 @@ mod tests {
         sensor.record(2.0);
         sensor.record(4.0);
         sensor.record_many(30.0, 3.0, 9.0, 11.0);
-        for (name, expected) in
-            [("x-avg", 7.2), ("x-max", 11.0), ("x-min", 2.0), ("x-total", 36.0), ("x-count", 5.0), ("x", 30.0)]
-        {
+        for (name, expected) in [("x-avg", 7.2), ("x-max", 11.0), ("x-min", 2.0), ("x-total", 36.0), ("x-count", 5.0)] {
             assert_eq!(value(&metrics, name), expected, "{name}");
         }
         // One of two windows is assumed to have passed, so that a rate does not start at infinity.
@@ -374,12 +359,10 @@ mod tests {
         for prefix in ["producer", "admin-client"] {
             let metrics = registry(1000, prefix, Some(shared.clone()));
             let name = metrics.name("waiting", &metrics.group("-metrics"), &[]);
-            metrics.gauge(name.clone(), || 3.0);
+            metrics.gauge(name, || 3.0);
             let names: Vec<String> =
                 metrics.snapshot().iter().map(|m| format!("{}/{}", m.name.group, m.name.name)).collect();
             assert_eq!(names, [format!("{prefix}-metrics/request-total"), format!("{prefix}-metrics/waiting")]);
-            metrics.remove(&name);
-            assert_eq!(metrics.snapshot().len(), 1);
         }
     }
 

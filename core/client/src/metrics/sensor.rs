@@ -26,8 +26,6 @@ pub(crate) enum Stat {
     Total,
     /// Events since the start.
     CountTotal,
-    /// The last value.
-    Value,
 }
 
 /// Measures one thing; clones measure the same. Its metrics are gone once the last clone is dropped.
@@ -52,7 +50,6 @@ struct State {
     current: usize,
     count: f64,
     total: f64,
-    last: f64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +102,6 @@ impl Sensor {
         let state = &mut *state;
         state.count += count;
         state.total += sum;
-        state.last = sum;
         if state.samples.is_empty() {
             state.samples.push(Sample::new(now));
         } else if now.saturating_sub(state.samples[state.current].start) >= inner.window {
@@ -149,7 +145,7 @@ impl SensorInner {
         let full = elapsed.as_millis() / self.window.as_millis().max(1);
         let missing = (self.windows as u128 - 1).saturating_sub(full) as u32;
         elapsed = (elapsed + self.window.saturating_mul(missing)).max(Duration::from_millis(1));
-        let (count, total, last) = (state.count, state.total, state.last);
+        let (count, total) = (state.count, state.total);
         drop(state);
         let some = move |value: f64| if sum.count > 0.0 { value } else { f64::NAN };
         self.metrics.iter().map(move |(name, stat)| {
@@ -161,7 +157,6 @@ impl SensorInner {
                 Stat::CountRate => sum.count / elapsed.as_secs_f64(),
                 Stat::Total => total,
                 Stat::CountTotal => count,
-                Stat::Value => last,
             };
             (name, MetricValue::Double(value))
         })

@@ -1,0 +1,117 @@
+//! The reading side of a connection: answers to those who wait for them, until it ends or is idle for too long.
+
+use super::{Traffic, Waiting};
+use crate::frame::FrameError;
+use crate::security::TlsClient;
+use crate::stream::ReadHalf;
+use bytes::Bytes;
+use ottla_env::Env;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Answers larger than this are refused: no broker sends them (`fetch.max.bytes` is a fraction of it).
+const RESPONSE_SIZE_MAX: usize = 1 << 30;
+
+/// The first answer on a connection is one to ApiVersions; what claims more is another protocol's greeting (a TLS alert
+/// read as a length is 352 MB).
+const FIRST_RESPONSE_SIZE_MAX: usize = 16 << 20;
+
+/// What the reading side of a connection needs.
+pub(super) struct Reading {
+    pub(super) env: Env,
+    pub(super) waiting: Arc<Waiting>,
+    pub(super) traffic: Option<Arc<dyn Traffic>>,
+    pub(super) tls: Option<TlsClient>,
+    pub(super) idle_max: Option<Duration>,
+}
+
+impl Reading {
+    pub(super) async fn run(self, stream: ReadHalf, ended: watch::Receiver<()>) {
+        self.read(stream, ended).await;
+        if let Some(traffic) = &self.traffic {
+            traffic.closed();
+        }
+    }
+
+    async fn read(&self, mut stream: ReadHalf, mut ended: watch::Receiver<()>) {
+        let waiting = &self.waiting;
+        let mut limit = FIRST_RESPONSE_SIZE_MAX;
+        // One timer for the connection's life: it looks when it fires, and is not set anew by what passes.
+        let idle = self.idle();
+        tokio::pin!(idle);
+        loop {
+            let read = tokio::select! {
+                biased;
+                asked = ended.changed() => {
+                    waiting.close("this client closed the connection");
+                    if asked.is_ok() {
+                        waiting.broke.notify_one();
+                    }
+                    return;
+                }
+                read = stream.read_frame(limit) => read,
+                () = &mut idle => {
+                    waiting.close("it was idle for connections.max.idle.ms");
+                    waiting.broke.notify_one();
+                    return;
+                }
+            };
+            let reason = match read {
+                Ok(frame) => match frame.first_chunk::<4>().map(|id| i32::from_be_bytes(*id)) {
+                    Some(id) => {
+                        limit = RESPONSE_SIZE_MAX;
+                        self.deliver(id, frame);
+                        continue;
+                    }
+                    None => "the broker sent an answer without a correlation id".to_owned(),
+                },
+                Err(FrameError::Closed) => "the broker closed the connection".to_owned(),
+                // TLS without its farewell; brokers that die say none.
+                Err(FrameError::Io(error)) if self.tls.is_some() && error.kind() == ErrorKind::UnexpectedEof => {
+                    "the broker closed the connection".to_owned()
+                }
+                Err(FrameError::Io(error)) => match self.tls.as_ref().and_then(|tls| tls.refusal(&error)) {
+                    Some(refusal) => {
+                        waiting.refused.store(true, Ordering::Relaxed);
+                        refusal
+                    }
+                    None => error.to_string(),
+                },
+                Err(error) => error.to_string(),
+            };
+            waiting.close(&reason);
+            waiting.broke.notify_one();
+            return;
+        }
+    }
+
+    fn deliver(&self, id: i32, frame: Bytes) {
+        let now = self.env.monotonic();
+        self.waiting.active(now);
+        self.waiting.answers.fetch_add(1, Ordering::Relaxed);
+        // An answer whose request has timed out meanwhile has no one waiting: it is dropped.
+        let waiter = self.waiting.by_id.lock().remove(&id);
+        if let Some(traffic) = &self.traffic {
+            let latency = waiter.as_ref().map(|waiter| now.saturating_sub(waiter.since));
+            traffic.received(frame.len() + 4, latency);
+        }
+        if let Some(waiter) = waiter {
+            let _ = waiter.answer.send(frame);
+        }
+    }
+
+    /// Returns once nothing has passed for `idle_max`.
+    async fn idle(&self) {
+        let Some(idle_max) = self.idle_max else { return std::future::pending().await };
+        loop {
+            let idle = self.waiting.idle(self.env.monotonic());
+            if idle >= idle_max {
+                return;
+            }
+            self.env.sleep(idle_max - idle).await;
+        }
+    }
+}
