@@ -21,8 +21,9 @@ const DEFAULT_POLLS_MAX: u64 = 10_000_000;
 ///
 /// [`advance`](VirtualClock::advance) fires the timers of all brokers and in-process clients that share the clock, in the
 /// order of their deadlines, and waits after each until everything that it set off has come to rest. So a test of
-/// something that takes seven days contains no sleep, takes milliseconds, and sees what it would see after seven days.
-/// Each timer that fires costs some microseconds: a consumer that is left polling for a virtual week fires a million.
+/// something that takes seven days contains no sleep and sees what it would see after seven days. Each timer that fires costs
+/// some microseconds: an idle broker sets a quarter of a million in a week, a consumer that goes on polling a million.
+/// [`jump`](VirtualClock::jump) is there for when that is too much.
 ///
 /// What takes part is what runs in an `Env` of this clock: its tasks, its timers, its blocking jobs. The test's own task may
 /// wait for these beside the clock (`tokio::join!`). What happens outside is not waited for: TCP clients, tasks that were

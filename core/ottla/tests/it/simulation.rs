@@ -32,7 +32,7 @@ struct Trace {
 
 impl Trace {
     fn note(&self, what: impl std::fmt::Display) {
-        self.lines.lock().unwrap().push(format!("{} {what}", self.env.now_ms()));
+        self.lines.lock().expect("no panic").push(format!("{} {what}", self.env.now_ms()));
     }
 }
 
@@ -59,7 +59,7 @@ async fn produce(env: Env, client: Client, number: usize, trace: Trace) {
         let topic = if record % 2 == 0 { "orders" } else { "payments" };
         let sent = producer.send(ProducerRecord::new(topic, key, Some(value.as_bytes()))).await.expect("has room");
         deliveries.push((value, sent));
-        if env.random_u64() % 4 == 0 {
+        if env.random_u64().is_multiple_of(4) {
             env.sleep(Duration::from_millis(env.random_u64() % 20)).await;
         }
     }
@@ -74,14 +74,14 @@ async fn produce(env: Env, client: Client, number: usize, trace: Trace) {
 async fn read(consumer: Consumer, name: &str, rounds: usize, seen: Arc<Mutex<BTreeSet<String>>>, trace: Trace) {
     consumer.subscribe(["orders", "payments"]).expect("good names");
     for _ in 0..rounds {
-        if seen.lock().unwrap().len() == PRODUCERS * RECORDS {
+        if seen.lock().expect("no panic").len() == PRODUCERS * RECORDS {
             break;
         }
         let records = consumer.poll(Duration::from_millis(200)).await.expect("polls");
         for record in records.iter() {
             let value = String::from_utf8(record.value.clone().expect("a value").to_vec()).expect("text");
             trace.note(format_args!("{name} has {value} of {}-{}@{}", record.topic, record.partition, record.offset));
-            seen.lock().unwrap().insert(value);
+            seen.lock().expect("no panic").insert(value);
         }
     }
     trace.note(format_args!("{name} closes"));
@@ -132,9 +132,9 @@ async fn scenario(sim: Sim) -> Result<(Vec<String>, u64), Failure> {
     for task in tasks {
         assert!(task.join().await);
     }
-    assert_eq!(seen.lock().unwrap().len(), PRODUCERS * RECORDS);
+    assert_eq!(seen.lock().expect("no panic").len(), PRODUCERS * RECORDS);
     broker.close().await?;
-    let mut lines = std::mem::take(&mut *trace.lines.lock().unwrap());
+    let mut lines = std::mem::take(&mut *trace.lines.lock().expect("no panic"));
     files(&machine, Path::new("/"), &mut lines);
     // The same machine again: what is there is there.
     let broker = builder().start().await?;
@@ -142,7 +142,7 @@ async fn scenario(sim: Sim) -> Result<(Vec<String>, u64), Failure> {
     let listed = client.admin().list_topics().await?;
     trace.note(format_args!("{listed:?}"));
     broker.close().await?;
-    lines.extend(std::mem::take(&mut *trace.lines.lock().unwrap()));
+    lines.extend(std::mem::take(&mut *trace.lines.lock().expect("no panic")));
     Ok((lines, sim.fingerprint()))
 }
 
@@ -164,6 +164,7 @@ fn a_seed_decides_every_byte_and_seeds_differ() -> Result<(), SimulationFailure>
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)] // Threads of the test's own, outside the engine.
 fn a_simulation_runs_beside_others_of_its_seed() {
     let alone = Simulation::new(7).run(scenario).expect("ends");
     let threads: Vec<_> = (0..2)

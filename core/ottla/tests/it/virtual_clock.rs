@@ -210,7 +210,7 @@ async fn a_waiting_fetch_returns_at_max_wait_and_those_of_two_brokers_in_order()
             (request.max_wait_ms, request.min_bytes, request.session_epoch) = (number * 271 % 500 + 1, 1, -1);
             let answer = raw.ask(request.clone(), 12).await.expect("the broker answers");
             assert_eq!(answer.responses[0].partitions[0].error_code, 0);
-            ended.lock().unwrap().push((env.monotonic().as_millis(), request.max_wait_ms));
+            ended.lock().expect("no panic").push((env.monotonic().as_millis(), request.max_wait_ms));
         }));
     }
     clock.settle().await.expect("comes to rest");
@@ -219,7 +219,7 @@ async fn a_waiting_fetch_returns_at_max_wait_and_those_of_two_brokers_in_order()
     assert_eq!(tasks.iter().filter(|task| !task.is_finished()).count(), 1);
     clock.advance(MS).await.expect("comes to rest");
     assert!(tasks.iter().all(|task| task.is_finished()));
-    assert!(ended.lock().unwrap().iter().copied().eq((1..=500).map(|ms| (ms as u128, ms))));
+    assert!(ended.lock().expect("no panic").iter().copied().eq((1..=500).map(|ms| (ms as u128, ms))));
     for broker in brokers {
         broker.close().await.expect("closes");
     }
