@@ -9,6 +9,7 @@ mod client_admin_offsets;
 mod client_consumer;
 mod client_consumer_more;
 mod client_errors;
+mod client_explain;
 mod client_group;
 mod client_group_more;
 mod client_lossy;
