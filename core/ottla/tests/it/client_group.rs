@@ -23,7 +23,7 @@ pub fn member(client: &Client, group: &str, pairs: &[(&str, &str)]) -> Consumer 
 }
 
 pub fn value(record: &ottla::client::ConsumerRecord) -> String {
-    String::from_utf8(record.value.clone().expect("a value").to_vec()).expect("text")
+    String::from_utf8_lossy(record.value.as_ref().expect("a value")).into_owned()
 }
 
 /// Polls until `count` records came.

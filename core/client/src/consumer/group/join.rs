@@ -189,6 +189,8 @@ async fn round(shared: &Arc<Shared>, group: &Group, attempt: u64, reason: &str) 
     };
     let deadline = client.deadline();
     let sync_begun = client.env().monotonic();
+    // As in Java, other than JoinGroup it has the usual limit: joining again mends an answer that never comes.
+    let timeout = client.options().request_timeout;
     let response: SyncGroupResponse = group.ask(client, Lane::Joins, request, i16::MAX, timeout, &deadline).await?;
     shared.metrics.synced(client.env().monotonic().saturating_sub(sync_begun));
     match ErrorCode::from_code(response.error_code) {

@@ -433,6 +433,29 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_change_is_said_when_joining() {
+        let mut member = Modern::new(SECOND * 10, SECOND);
+        member.prepared();
+        let profile = Profile {
+            group_id: "g".to_owned(),
+            instance_id: Some("i".to_owned()),
+            rack: "attic".to_owned(),
+            assignor: Some("range".to_owned()),
+            rebalance_timeout: SECOND * 10,
+        };
+        let request = member.heartbeat(&profile, &subscription());
+        assert_eq!(request.server_assignor.as_deref(), Some("range"));
+        assert_eq!(request.rack_id.as_deref(), Some("attic"));
+        assert_eq!(request.instance_id.as_deref(), Some("i"));
+        assert_eq!(request.rebalance_timeout_ms, 10_000);
+        let sent = member.identity().clone();
+        member.beaten(&sent, Some("m"), 1, SECOND, None, SECOND);
+        let request = member.heartbeat(&profile, &subscription());
+        assert_eq!((request.server_assignor, request.rebalance_timeout_ms), (None, -1));
+        assert_eq!(request.instance_id.as_deref(), Some("i"), "in each, as it is who this is");
+    }
+
+    #[test]
     fn an_assignment_that_comes_while_another_is_taken_over_waits() {
         let mut member = joined();
         assert_eq!(beat(&mut member, 2, Some(&[0, 1, 2])), (false, Some(vec![0, 1])));
