@@ -52,8 +52,8 @@ impl TxnShard {
         }
     }
 
-    /// Aborts the open transaction of an id whose producer was too slow (`transaction.timeout.ms`), and fences it. `None`
-    /// when it has none any more.
+    /// Aborts the open transaction of an id whose producer was too slow (`transaction.timeout.ms`), and bumps its epoch so
+    /// that nothing more of it is written. `None` when it has none any more.
     pub fn abort_timed_out(&self, now_ms: i64, transactional_id: &str, version: i16) -> Option<(TxnRecord, Markers)> {
         let (id, image) = self.ids.get_key_value(transactional_id)?;
         (image.state == TxnState::Ongoing).then(|| self.fence(now_ms, id, image, version))

@@ -30,4 +30,5 @@ mod raw;
 mod restart;
 mod simulation;
 mod support;
+mod transactions;
 mod virtual_clock;
