@@ -408,7 +408,7 @@ impl Accumulator {
                     self.list(key);
                     return Verdict::Split;
                 }
-                Err(batch) => due.batch = batch,
+                Err(batch) => due.batch = *batch,
             }
         }
         let again = self.can_retry(&due, &failure);

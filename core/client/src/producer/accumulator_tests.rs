@@ -42,6 +42,13 @@ impl Stage {
         }
     }
 
+    /// The broker has written a record of partition 0, with sequence 0: before, only one batch may be in flight.
+    fn known(&mut self) {
+        drop(self.send(Some(0)));
+        let due = self.take().expect("due");
+        self.ack(due, 0);
+    }
+
     fn take(&mut self) -> Option<Due> {
         self.take_over(1)
     }
@@ -68,6 +75,13 @@ impl Stage {
         self.accumulator.acked(due, Acked { base_offset, log_append_time: -1 });
     }
 
+    /// Has a first batch written, so that the broker knows the producer and more may be in flight; it takes sequence 0.
+    fn prime(&mut self) {
+        drop(self.send(Some(0)));
+        let first = self.take().expect("due");
+        self.ack(first, 0);
+    }
+
     fn numbers(due: &Due) -> (i16, i32) {
         let (producer, sequence) = due.batch.sequence.expect("numbered");
         (producer.epoch, sequence)
@@ -75,23 +89,39 @@ impl Stage {
 }
 
 #[test]
+fn one_batch_is_in_flight_until_the_broker_knows_the_producer() {
+    let mut stage = stage(&[1], one_by_one());
+    (0..3).for_each(|_| drop(stage.send(Some(0))));
+    let first = stage.take().expect("due");
+    assert!(stage.take().is_none(), "the broker would take it as the first, should the first one fail");
+    assert_eq!(stage.fail(first, ErrorCode::NotLeaderOrFollower), Verdict::Again);
+    let first = stage.take().expect("due");
+    assert_eq!(Stage::numbers(&first), (0, 0));
+    stage.ack(first, 0);
+    assert!(stage.take().is_some() && stage.take().is_some(), "now it would refuse what is not next");
+}
+
+#[test]
 fn a_retry_goes_first_and_nothing_overtakes_it() {
     let mut stage = stage(&[1], one_by_one());
+    stage.known();
+    stage.prime();
     (0..4).for_each(|_| drop(stage.send(Some(0))));
     let (a, b) = (stage.take().expect("due"), stage.take().expect("due"));
-    assert_eq!((Stage::numbers(&a), Stage::numbers(&b)), ((0, 0), (0, 1)));
+    assert_eq!((Stage::numbers(&a), Stage::numbers(&b)), ((0, 1), (0, 2)));
     assert_eq!(stage.fail(a, ErrorCode::NotLeaderOrFollower), Verdict::Again);
     assert!(stage.take().is_none(), "b is still under way");
-    // The broker wants 0 first: that says nothing about b.
+    // The broker wants a first: that says nothing about b.
     assert_eq!(stage.fail(b, ErrorCode::OutOfOrderSequenceNumber), Verdict::Again);
     let taken: Vec<Due> = std::iter::from_fn(|| stage.take()).collect();
     let numbers: Vec<_> = taken.iter().map(Stage::numbers).collect();
-    assert_eq!(numbers, [(0, 0), (0, 1), (0, 2), (0, 3)]);
+    assert_eq!(numbers, [(0, 1), (0, 2), (0, 3), (0, 4)]);
 }
 
 #[test]
 fn batches_in_flight_are_on_one_connection() {
     let mut stage = stage(&[1], one_by_one());
+    stage.prime();
     (0..2).for_each(|_| drop(stage.send(Some(0))));
     let first = stage.take_over(1).expect("due");
     assert!(stage.take_over(2).is_none());
@@ -102,6 +132,8 @@ fn batches_in_flight_are_on_one_connection() {
 #[test]
 fn a_sequence_that_is_lost_takes_the_next_epoch_of_its_partition() {
     let mut stage = stage(&[1, 1], one_by_one());
+    stage.known();
+    stage.prime();
     (0..3).for_each(|_| drop(stage.send(Some(0))));
     drop(stage.send(Some(1)));
     let (a, b) = (stage.take().expect("due"), stage.take().expect("due"));
@@ -111,6 +143,8 @@ fn a_sequence_that_is_lost_takes_the_next_epoch_of_its_partition() {
     assert_eq!(stage.fail(b, ErrorCode::OutOfOrderSequenceNumber), Verdict::Again);
     let b = stage.take().expect("due");
     assert_eq!(Stage::numbers(&b), (1, 0));
+    assert!(stage.take().is_none(), "under the new epoch the broker takes any sequence as the first");
+    stage.ack(b, 1);
     assert_eq!(Stage::numbers(&stage.take().expect("due")), (1, 1));
     // The other partition keeps its own until it is empty.
     assert_eq!(stage.fail_at(other, ErrorCode::NotLeaderOrFollower, -1), Verdict::Again);
@@ -162,16 +196,18 @@ fn a_forgotten_producer_starts_over_once_the_broker_says_from_where() {
 fn parts_of_a_batch_take_its_place() {
     let options = ProducerOptions { linger: Duration::ZERO, ..ProducerOptions::default() };
     let mut stage = stage(&[1], options);
+    stage.known();
+    stage.prime();
     (0..10).for_each(|_| drop(stage.send(Some(0))));
     let whole = stage.take().expect("due");
     let outcome = whole.batch.outcome.clone();
     drop(stage.send(Some(0)));
     let behind = stage.take().expect("due");
-    assert_eq!(Stage::numbers(&behind), (0, 10));
+    assert_eq!(Stage::numbers(&behind), (0, 11));
     assert_eq!(stage.fail(whole, ErrorCode::MessageTooLarge), Verdict::Split);
     assert!(stage.take().is_none(), "what is behind is still under way");
     assert_eq!(stage.fail(behind, ErrorCode::OutOfOrderSequenceNumber), Verdict::Again);
-    let mut next = 0;
+    let mut next = 1;
     let mut parts = 0;
     while let Some(due) = stage.take() {
         assert_eq!(Stage::numbers(&due), (0, next));
@@ -179,7 +215,7 @@ fn parts_of_a_batch_take_its_place() {
         parts += 1;
         stage.ack(due, i64::from(next));
     }
-    assert_eq!(next, 11);
+    assert_eq!(next, 12);
     assert!(parts > 2 && outcome.is_done() && stage.accumulator.is_empty());
 }
 

@@ -155,19 +155,19 @@ impl Batch {
         mut self,
         options: &ProducerOptions,
         mut next_id: impl FnMut() -> u64,
-    ) -> std::result::Result<Vec<Batch>, Batch> {
+    ) -> std::result::Result<Vec<Batch>, Box<Batch>> {
         let limit = options.batch_size().min(self.uncompressed / 2).max(self.record_max);
-        let Content::Encoded(bytes) = &self.content else { return Err(self) };
+        let Content::Encoded(bytes) = &self.content else { return Err(Box::new(self)) };
         if self.count < 2 {
-            return Err(self);
+            return Err(Box::new(self));
         }
         // What this producer wrote it can read; the bound is what went in.
-        let Ok(read) = records_bounded(bytes, self.uncompressed.max(bytes.len())) else { return Err(self) };
+        let Ok(read) = records_bounded(bytes, self.uncompressed.max(bytes.len())) else { return Err(Box::new(self)) };
         let mut parts: Vec<Batch> = Vec::new();
         let mut starts = Vec::new();
         let mut index = 0;
         for record in read.views() {
-            let Ok(record) = record else { return Err(self) };
+            let Ok(record) = record else { return Err(Box::new(self)) };
             let headers: Vec<(&str, Option<&[u8]>)> =
                 record.headers().filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value))).collect();
             let record_ = ProducerRecord {
@@ -191,12 +191,12 @@ impl Batch {
             }
             let part = parts.last_mut().expect("one was pushed if there was none");
             if part.append(&record_, record.timestamp).is_err() {
-                return Err(self);
+                return Err(Box::new(self));
             }
             index += 1;
         }
         if parts.len() < 2 || index != self.count {
-            return Err(self);
+            return Err(Box::new(self));
         }
         let each = self.memory.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) / parts.len();
         for part in &mut parts[1..] {

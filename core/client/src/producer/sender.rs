@@ -21,6 +21,7 @@ use ottla_protocol::produce_request::ProduceRequest;
 use ottla_protocol::produce_response::ProduceResponse;
 use ottla_wire::Pending;
 use parking_lot::Mutex;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -252,19 +253,20 @@ impl Sender {
         by_node: &'a mut BTreeMap<i32, Collected>,
         now: Duration,
     ) -> Option<&'a mut Collected> {
-        if !by_node.contains_key(&node) {
-            if progress.in_flight.get(&node).is_some_and(|count| *count >= self.shared.options.max_in_flight) {
-                // The answer rings.
-                return None;
-            }
-            if progress.throttled.get(&node).is_some_and(|until| *until > now) {
-                return None;
-            }
-            progress.throttled.remove(&node);
-            let connection = self.ready(node, progress)?;
-            by_node.insert(node, Collected { connection, bytes: 0, due: Vec::new() });
+        let vacant = match by_node.entry(node) {
+            Entry::Occupied(entry) => return Some(entry.into_mut()),
+            Entry::Vacant(vacant) => vacant,
+        };
+        if progress.in_flight.get(&node).is_some_and(|count| *count >= self.shared.options.max_in_flight) {
+            // The answer rings.
+            return None;
         }
-        by_node.get_mut(&node)
+        if progress.throttled.get(&node).is_some_and(|until| *until > now) {
+            return None;
+        }
+        progress.throttled.remove(&node);
+        let connection = self.ready(node, progress)?;
+        Some(vacant.insert(Collected { connection, bytes: 0, due: Vec::new() }))
     }
 
     /// The open connection to `node`; otherwise a task dials it and rings.
