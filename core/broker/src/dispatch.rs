@@ -9,8 +9,7 @@ use crate::context::RequestContext;
 use crate::faults::{self, Filters, Injected, Refuse};
 use crate::handlers;
 use crate::node::Node;
-use bytes::Bytes;
-use ottla_protocol::{ApiKey, Message, Reader, Request, RequestHeader, ResponseHeader, Writer};
+use ottla_protocol::{ApiKey, Frame, Message, Reader, Request, RequestHeader, ResponseHeader, Writer};
 use ottla_wire::{Admission, Answer, Peer, Service};
 use std::sync::Arc;
 
@@ -58,9 +57,10 @@ impl Service for Dispatcher {
         Session { peer }
     }
 
-    async fn call(&self, session: &mut Session, frame: Bytes, admission: Admission) -> Answer {
-        let mut reader = Reader::new(frame.clone());
-        let call = match Call::read(&mut reader, &frame, session, admission) {
+    async fn call(&self, session: &mut Session, frame: Frame, admission: Admission) -> Answer {
+        let (start, size) = (frame.first_chunk().copied(), frame.len());
+        let mut reader = Reader::of(frame);
+        let call = match Call::read(&mut reader, (start, size), session, admission) {
             Ok(call) => call,
             Err(reason) => {
                 tracing::info!(peer = ?session.peer.address, "closed a connection: {reason}");
@@ -85,9 +85,15 @@ struct Call {
 }
 
 impl Call {
-    fn read(reader: &mut Reader, frame: &Bytes, session: &Session, admission: Admission) -> Result<Call, String> {
+    /// `start` and `size` are those of the frame.
+    fn read(
+        reader: &mut Reader,
+        (start, size): (Option<[u8; 4]>, usize),
+        session: &Session,
+        admission: Admission,
+    ) -> Result<Call, String> {
         // Key and version decide how the header itself is read.
-        let start = frame.first_chunk::<4>().ok_or("a request too short for a header")?;
+        let start = start.ok_or("a request too short for a header")?;
         let key = i16::from_be_bytes([start[0], start[1]]);
         let version = i16::from_be_bytes([start[2], start[3]]);
         let api = ApiKey::from_code(key).ok_or_else(|| format!("unknown api key {key}"))?;
@@ -103,7 +109,7 @@ impl Call {
             admission: Some(admission),
             injected: Vec::new(),
         };
-        Ok(Call { api, correlation_id: header.correlation_id, size: frame.len(), context })
+        Ok(Call { api, correlation_id: header.correlation_id, size, context })
     }
 
     fn decode<R: Request>(&self, reader: &mut Reader) -> Result<R, String> {
@@ -130,7 +136,7 @@ fn encode<R: Message>(api: ApiKey, version: i16, correlation_id: i32, response: 
         .encode(&mut writer, api.response_header_version(version))
         .and_then(|()| response.encode(&mut writer, version))
         .map_err(|error| format!("the answer to {} v{version} cannot be written: {error}", api.name()))?;
-    Ok(Answer::Frame(writer.into_chunks()))
+    Ok(Answer::Frame(writer.into_frame()))
 }
 
 /// The table: api key, its handler's module, its request.

@@ -8,6 +8,7 @@
 
 mod api_key;
 mod error;
+mod frame;
 mod generated;
 mod message;
 mod reader;
@@ -15,6 +16,7 @@ mod tags;
 mod writer;
 
 pub use error::{DecodeError, DecodeProblem, EncodeError};
+pub use frame::Frame;
 pub use generated::*;
 pub use message::{Item, Message, RecordType, Request};
 pub use ottla_model::{Records, Str, Uuid};

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use ottla_model::{Records, Str, Uuid};
 
 use crate::error::{DecodeError, DecodeProblem};
+use crate::frame::Frame;
 use crate::message::Item;
 use crate::tags::RawTaggedField;
 
@@ -25,12 +26,21 @@ pub struct Reader {
     end: usize,
     /// The bytes before `end` that array elements still to come need at least.
     reserved: usize,
+    /// Records that are not among the bytes, and the place that they stand before; the next one last.
+    spliced: Vec<(usize, Records)>,
 }
 
 impl Reader {
     /// Starts at the first byte.
     pub fn new(bytes: Bytes) -> Reader {
-        Reader { end: bytes.len(), bytes, position: 0, reserved: 0 }
+        Reader { end: bytes.len(), bytes, position: 0, reserved: 0, spliced: Vec::new() }
+    }
+
+    /// Starts at the first byte of a frame, whose records it gives out as they are in it.
+    pub fn of(frame: Frame) -> Reader {
+        let (bytes, mut spliced) = frame.into_parts();
+        spliced.reverse();
+        Reader { spliced, ..Reader::new(bytes) }
     }
 
     /// The bytes read so far.
@@ -195,12 +205,27 @@ impl Reader {
 
     /// Record bytes, not looked into.
     pub fn records(&mut self, flex: bool) -> Result<Records, DecodeError> {
-        self.bytes(flex).map(Records::from)
+        let value = self.nullable_records(flex)?;
+        self.not_null(value)
     }
 
     /// Record bytes or null.
     pub fn nullable_records(&mut self, flex: bool) -> Result<Option<Records>, DecodeError> {
-        Ok(self.nullable_bytes(flex)?.map(Records::from))
+        if self.spliced.is_empty() {
+            return Ok(self.nullable_bytes(flex)?.map(Records::from));
+        }
+        match self.length(flex, true)? {
+            None => Ok(None),
+            Some(length) => self.take_records(length).map(Some),
+        }
+    }
+
+    /// Records that stand here, or those among the bytes.
+    fn take_records(&mut self, length: usize) -> Result<Records, DecodeError> {
+        match self.spliced.pop_if(|(place, records)| *place == self.position && records.len() == length) {
+            Some((_, records)) => Ok(records),
+            None => self.take(length).map(Records::from),
+        }
     }
 
     /// An array.

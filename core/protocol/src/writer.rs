@@ -2,9 +2,10 @@
 //! belong, and [`Writer::into_chunks`] cuts the buffer there.
 
 use bytes::Bytes;
-use ottla_model::{Chunk, Records, Str, Uuid};
+use ottla_model::{Records, Str, Uuid};
 
 use crate::error::EncodeError;
+use crate::frame::Frame;
 use crate::message::Item;
 use crate::tags::{RawTaggedField, Tags};
 
@@ -40,19 +41,12 @@ impl Writer {
 
     /// What was written, with the records by reference.
     pub fn into_chunks(self) -> Records {
-        if self.spliced.is_empty() {
-            return Records::from(Bytes::from(self.buffer));
-        }
-        let buffer = Bytes::from(self.buffer);
-        let mut chunks = Records::empty();
-        let mut start = 0;
-        for (place, records) in self.spliced {
-            chunks.push(Chunk::Bytes(buffer.slice(start..place)));
-            chunks.append(records);
-            start = place;
-        }
-        chunks.push(Chunk::Bytes(buffer.slice(start..)));
-        chunks
+        self.into_frame().into_chunks()
+    }
+
+    /// What was written, with the records apart.
+    pub fn into_frame(self) -> Frame {
+        Frame::new(Bytes::from(self.buffer), self.spliced)
     }
 
     /// What was written, in one piece. Without records nothing is copied.

@@ -13,8 +13,8 @@ use crate::session::Session;
 use crate::stream::WriteHalf;
 use bytes::Bytes;
 use ottla_env::Env;
-use ottla_model::{Records, Str};
-use ottla_protocol::{Message, Reader, Request, RequestHeader, ResponseHeader, Writer};
+use ottla_model::Str;
+use ottla_protocol::{Frame, Message, Reader, Request, RequestHeader, ResponseHeader, Writer};
 use parking_lot::Mutex;
 use reading::Reading;
 use std::collections::HashMap;
@@ -35,7 +35,7 @@ struct Inner {
     env: Env,
     address: String,
     client_id: Str,
-    outgoing: mpsc::Sender<Records>,
+    outgoing: mpsc::Sender<Frame>,
     waiting: Arc<Waiting>,
     next_correlation_id: AtomicI32,
     in_flight: Arc<Semaphore>,
@@ -67,13 +67,13 @@ struct Waiting {
 
 #[derive(Debug)]
 struct Waiter {
-    answer: oneshot::Sender<Bytes>,
+    answer: oneshot::Sender<Frame>,
     /// When the request was queued, by the monotonic clock.
     since: Duration,
 }
 
 impl Waiting {
-    fn register(&self, id: i32, now: Duration) -> Option<oneshot::Receiver<Bytes>> {
+    fn register(&self, id: i32, now: Duration) -> Option<oneshot::Receiver<Frame>> {
         let (answer, receiver) = oneshot::channel();
         self.active(now);
         let mut by_id = self.by_id.lock();
@@ -118,7 +118,7 @@ pub struct Pending<R> {
     inner: Arc<Inner>,
     id: i32,
     version: i16,
-    answer: oneshot::Receiver<Bytes>,
+    answer: oneshot::Receiver<Frame>,
     _permit: OwnedSemaphorePermit,
     request: PhantomData<fn() -> R>,
 }
@@ -134,17 +134,22 @@ impl<R: Request> Pending<R> {
     /// Waits for the answer, at most `timeout`.
     pub async fn wait(self, timeout: Duration) -> Result<R::Response, ClientError> {
         let version = self.version;
-        decode::<R>(self.frame(timeout).await?, version)
+        decode::<R>(self.in_time(timeout).await?, version)
     }
 
     /// As [`Pending::wait`], but the answer as it came: response header and body.
-    pub async fn frame(mut self, timeout: Duration) -> Result<Bytes, ClientError> {
+    pub async fn frame(self, timeout: Duration) -> Result<Bytes, ClientError> {
+        let frame = self.in_time(timeout).await?;
+        frame.into_bytes().map_err(|error| ClientError::Disconnected(error.to_string()))
+    }
+
+    async fn in_time(mut self, timeout: Duration) -> Result<Frame, ClientError> {
         let env = self.inner.env.clone();
         let limited = env.timeout(timeout, self.answer()).await;
         limited.map_err(|_| ClientError::Timeout { api: R::API_KEY, after: timeout })?
     }
 
-    async fn answer(&mut self) -> Result<Bytes, ClientError> {
+    async fn answer(&mut self) -> Result<Frame, ClientError> {
         (&mut self.answer).await.map_err(|_| self.inner.waiting.disconnected())
     }
 }
@@ -313,14 +318,14 @@ impl ClientConnection {
 }
 
 impl Inner {
-    fn sent(&self, frame: &Records) {
+    fn sent(&self, frame: &Frame) {
         if let Some(traffic) = &self.traffic {
             // With the length in front.
             traffic.sent(frame.len() + 4);
         }
     }
 
-    fn encode<R: Request>(&self, request: &R, version: i16, correlation_id: i32) -> Result<Records, ClientError> {
+    fn encode<R: Request>(&self, request: &R, version: i16, correlation_id: i32) -> Result<Frame, ClientError> {
         let mut writer = Writer::new();
         let header = RequestHeader {
             request_api_key: R::API_KEY.code(),
@@ -333,18 +338,18 @@ impl Inner {
             .encode(&mut writer, R::API_KEY.request_header_version(version))
             .and_then(|()| request.encode(&mut writer, version));
         encoded.map_err(|error| ClientError::Encode(error.to_string()))?;
-        Ok(writer.into_chunks())
+        Ok(writer.into_frame())
     }
 }
 
-fn decode<R: Request>(frame: Bytes, version: i16) -> Result<R::Response, ClientError> {
+fn decode<R: Request>(frame: Frame, version: i16) -> Result<R::Response, ClientError> {
     let unreadable = |error: ottla_protocol::DecodeError| ClientError::Decode(error.to_string());
-    let mut reader = Reader::new(frame);
+    let mut reader = Reader::of(frame);
     ResponseHeader::decode(&mut reader, R::API_KEY.response_header_version(version)).map_err(unreadable)?;
     R::Response::decode(&mut reader, version).map_err(unreadable)
 }
 
-async fn write_loop(mut stream: WriteHalf, mut frames: mpsc::Receiver<Records>, waiting: Arc<Waiting>) {
+async fn write_loop(mut stream: WriteHalf, mut frames: mpsc::Receiver<Frame>, waiting: Arc<Waiting>) {
     loop {
         let frame = tokio::select! {
             biased;

@@ -1,14 +1,13 @@
 //! The in-process transport: a bounded queue of encoded frames each way.
 //!
 //! A broker without a TCP listener names itself `ottla-inproc:<id>`; clients in the same process dial that name.
-//! Frames pass by reference count. A frame made of several chunks is joined once on the reading side, because
-//! decoders borrow from one contiguous buffer.
+//! Frames pass by reference count, and so do the records in them: the batch that a producer has built is the one that a log
+//! in memory keeps, and what a fetch finds there is what the consumer gets. Records of a file are read into memory here.
 
 use crate::frame::FrameError;
 use crate::stream::Stream;
-use bytes::Bytes;
 use ottla_env::Env;
-use ottla_model::Records;
+use ottla_protocol::Frame;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
@@ -22,9 +21,12 @@ const QUEUED_FRAMES_MAX: usize = 16;
 /// Connections that may wait to be accepted, as a TCP backlog.
 const BACKLOG: usize = 50;
 
+/// Brokers by their world and name, with the way in.
+type Directory = BTreeMap<(u64, String), mpsc::Sender<Pipe>>;
+
 /// Names of the brokers in this process that accept in-process connections, by the world that they are in: simulations of one
 /// seed give their brokers the same names.
-static DIRECTORY: LazyLock<Mutex<BTreeMap<(u64, String), mpsc::Sender<Pipe>>>> = LazyLock::new(Mutex::default);
+static DIRECTORY: LazyLock<Mutex<Directory>> = LazyLock::new(Mutex::default);
 
 /// The address that in-process clients dial for the broker `id`: `ottla-inproc:<id>`.
 pub fn inproc_name(id: &str) -> String {
@@ -109,24 +111,24 @@ impl Pipe {
 }
 
 #[derive(Debug)]
-pub(crate) struct FrameSender(mpsc::Sender<Records>);
+pub(crate) struct FrameSender(mpsc::Sender<Frame>);
 
 impl FrameSender {
-    pub(crate) async fn write_frame(&mut self, content: Records) -> io::Result<()> {
+    pub(crate) async fn write_frame(&mut self, content: Frame) -> io::Result<()> {
         self.0.send(content).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
 #[derive(Debug)]
-pub(crate) struct FrameReceiver(mpsc::Receiver<Records>);
+pub(crate) struct FrameReceiver(mpsc::Receiver<Frame>);
 
 impl FrameReceiver {
-    pub(crate) async fn read_frame(&mut self, limit: usize) -> Result<Bytes, FrameError> {
+    pub(crate) async fn read_frame(&mut self, limit: usize) -> Result<Frame, FrameError> {
         let frame = self.0.recv().await.ok_or(FrameError::Closed)?;
         if frame.len() > limit {
             let claimed = i32::try_from(frame.len()).unwrap_or(i32::MAX);
             return Err(FrameError::Size { claimed, limit, first_bytes: claimed.to_be_bytes() });
         }
-        frame.to_bytes().map_err(FrameError::Io)
+        frame.into_memory().map_err(FrameError::Io)
     }
 }

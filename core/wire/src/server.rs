@@ -6,8 +6,7 @@
 use crate::frame::FrameError;
 use crate::listener::{Admission, Shared};
 use crate::stream::Stream;
-use bytes::Bytes;
-use ottla_model::Records;
+use ottla_protocol::Frame;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -26,7 +25,7 @@ pub struct Peer {
 #[derive(Debug)]
 pub enum Answer {
     /// Send this (response header and body).
-    Frame(Records),
+    Frame(Frame),
     /// Nothing is sent (Produce with acks=0).
     Nothing,
     /// Close the connection: the request could not be understood.
@@ -49,7 +48,7 @@ pub trait Service: Send + Sync + 'static {
     fn call(
         &self,
         session: &mut Self::Session,
-        frame: Bytes,
+        frame: Frame,
         admission: Admission,
     ) -> impl Future<Output = Answer> + Send;
 }

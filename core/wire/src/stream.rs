@@ -3,8 +3,7 @@
 use crate::frame::{FrameError, FrameReader};
 use crate::inproc::{FrameReceiver, FrameSender, Pipe};
 use crate::send;
-use bytes::Bytes;
-use ottla_model::Records;
+use ottla_protocol::Frame;
 use std::io;
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
@@ -44,13 +43,13 @@ impl Stream {
     }
 
     /// Waits for the next frame's content. Cancel safe.
-    pub async fn read_frame(&mut self, limit: usize) -> Result<Bytes, FrameError> {
+    pub async fn read_frame(&mut self, limit: usize) -> Result<Frame, FrameError> {
         self.read.read_frame(limit).await
     }
 
     /// Writes one frame: the length, then `content`. Returns when the transport has taken all of it.
     /// Not cancel safe: a connection whose write was cancelled has to be closed.
-    pub async fn write_frame(&mut self, content: Records) -> io::Result<()> {
+    pub async fn write_frame(&mut self, content: Frame) -> io::Result<()> {
         self.write.write_frame(content).await
     }
 
@@ -68,10 +67,10 @@ pub(crate) enum ReadHalf {
 }
 
 impl ReadHalf {
-    pub(crate) async fn read_frame(&mut self, limit: usize) -> Result<Bytes, FrameError> {
+    pub(crate) async fn read_frame(&mut self, limit: usize) -> Result<Frame, FrameError> {
         match self {
-            ReadHalf::Tcp { socket, reader } => reader.next(socket, limit).await,
-            ReadHalf::Tls { socket, reader } => reader.next(socket.as_mut(), limit).await,
+            ReadHalf::Tcp { socket, reader } => reader.next(socket, limit).await.map(Frame::from),
+            ReadHalf::Tls { socket, reader } => reader.next(socket.as_mut(), limit).await.map(Frame::from),
             ReadHalf::InProc(receiver) => receiver.read_frame(limit).await,
         }
     }
@@ -85,10 +84,10 @@ pub(crate) enum WriteHalf {
 }
 
 impl WriteHalf {
-    pub(crate) async fn write_frame(&mut self, content: Records) -> io::Result<()> {
+    pub(crate) async fn write_frame(&mut self, content: Frame) -> io::Result<()> {
         match self {
-            WriteHalf::Tcp(socket) => send::send_frame(socket.as_ref(), content).await,
-            WriteHalf::Tls(socket) => send::write_frame(socket.as_mut(), content).await,
+            WriteHalf::Tcp(socket) => send::send_frame(socket.as_ref(), content.into_chunks()).await,
+            WriteHalf::Tls(socket) => send::write_frame(socket.as_mut(), content.into_chunks()).await,
             WriteHalf::InProc(sender) => sender.write_frame(content).await,
         }
     }

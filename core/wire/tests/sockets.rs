@@ -1,6 +1,6 @@
 //! Socket options of a listener, as the operating system sees them: a client cannot.
 
-use bytes::Bytes;
+use ottla_protocol::Frame;
 use ottla_wire::{Admission, Answer, Listener, ListenerOptions, Peer, Service};
 use std::net::{SocketAddr, TcpListener};
 
@@ -11,7 +11,7 @@ impl Service for Nobody {
 
     fn open(&self, _peer: Peer) {}
 
-    async fn call(&self, _session: &mut (), _frame: Bytes, _admission: Admission) -> Answer {
+    async fn call(&self, _session: &mut (), _frame: Frame, _admission: Admission) -> Answer {
         Answer::Close
     }
 }

@@ -26,6 +26,7 @@ mod faults_answers_transactions;
 mod faults_broker;
 mod faults_requests;
 mod fork;
+mod inproc_copies;
 mod raw;
 mod restart;
 mod simulation;

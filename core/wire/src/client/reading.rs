@@ -4,8 +4,8 @@ use super::{Traffic, Waiting};
 use crate::frame::FrameError;
 use crate::security::TlsClient;
 use crate::stream::ReadHalf;
-use bytes::Bytes;
 use ottla_env::Env;
+use ottla_protocol::Frame;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -88,7 +88,7 @@ impl Reading {
         }
     }
 
-    fn deliver(&self, id: i32, frame: Bytes) {
+    fn deliver(&self, id: i32, frame: Frame) {
         let now = self.env.monotonic();
         self.waiting.active(now);
         self.waiting.answers.fetch_add(1, Ordering::Relaxed);
