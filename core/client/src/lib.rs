@@ -1,9 +1,9 @@
 //! The client: one [`Client`] with a metadata cache and a connection set per broker, and on top of it an [`Admin`],
-//! a batching idempotent [`Producer`] and a [`Consumer`] by assignment.
+//! a batching idempotent [`Producer`] and a [`Consumer`], by hand or in a group.
 //!
 //! In a record's walk it is both ends: `Producer::send` → accumulator → sender → wire ⇒ broker, and
-//! broker ⇒ wire → fetcher → `Consumer::poll`. Consumer groups and transactions are not here yet. This crate never
-//! sees the broker crate: over TCP and in process it speaks the same protocol through ottla-wire.
+//! broker ⇒ wire → fetcher → `Consumer::poll`. This crate never sees
+//! the broker crate: over TCP and in process it speaks the same protocol through ottla-wire.
 
 pub mod admin;
 mod broker;

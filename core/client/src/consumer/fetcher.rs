@@ -33,6 +33,9 @@ pub(super) fn route(shared: &Arc<Shared>) {
         }
         for (partition, assigned) in &mut state.partitions {
             if assigned.leader.is_none() {
+                if let Some(topic) = snapshot.topics.get(&partition.topic).filter(|topic| !topic.id.is_zero()) {
+                    assigned.identify(topic.id);
+                }
                 let leader = snapshot.leader(&partition.topic, partition.partition);
                 // An answer may have told of a later leader than this one.
                 let leader = leader.filter(|leader| leader.epoch < 0 || leader.epoch >= assigned.leader_epoch);

@@ -4,7 +4,7 @@ use super::offsets::Position;
 use super::records::{Fetched, Records};
 use super::subscription::Subscription;
 use crate::error::{Error, Result};
-use ottla_model::TopicPartition;
+use ottla_model::{TopicPartition, Uuid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -85,6 +85,8 @@ pub(super) struct Assigned {
     pub(super) paused: bool,
     /// What has arrived cannot be read on: nothing more is handed out until somebody seeks.
     pub(super) broken: bool,
+    /// The topic's id when its leader was last looked up: a topic made anew under the name counts epochs from 0 again.
+    pub(super) topic_id: Uuid,
     /// The leader's epoch as an answer told it, where that is newer than the metadata (KIP-951); else -1.
     pub(super) leader_epoch: i32,
     /// A rebalance listener is not done with it yet: as paused.
@@ -112,6 +114,7 @@ impl Assigned {
             preferred: None,
             paused: false,
             broken: false,
+            topic_id: Uuid::ZERO,
             leader_epoch: -1,
             held: false,
             not_before: Duration::ZERO,
@@ -136,6 +139,18 @@ impl Assigned {
             Some((node, until)) if now < until && self.leader.is_some() => Some(node),
             _ => self.leader,
         }
+    }
+
+    /// Its topic has this id now. What is known of epochs is void when that is another topic than before.
+    pub(super) fn identify(&mut self, id: Uuid) {
+        if !self.topic_id.is_zero() && self.topic_id != id {
+            self.leader_epoch = -1;
+            self.validated_epoch = -1;
+            self.epoch = None;
+            self.fetch_epoch = None;
+            self.preferred = None;
+        }
+        self.topic_id = id;
     }
 
     /// Whether it is handed out.
@@ -376,6 +391,18 @@ mod tests {
         assert_eq!(state.partitions[&partition(0)].position(), Some(7), "what stays keeps its place");
         assert_eq!(state.arrived.len(), 0);
         assert!(state.go(&partition(1), Place::At(0), None).is_err());
+    }
+
+    #[test]
+    fn a_topic_made_anew_counts_epochs_from_the_start() {
+        let mut assigned = Assigned::new(1, Place::At(5));
+        assigned.identify(Uuid([1; 16]));
+        (assigned.leader_epoch, assigned.validated_epoch, assigned.fetch_epoch) = (7, 7, Some(7));
+        assigned.identify(Uuid([1; 16]));
+        assert_eq!(assigned.leader_epoch, 7);
+        assigned.identify(Uuid([2; 16]));
+        assert_eq!((assigned.leader_epoch, assigned.validated_epoch, assigned.fetch_epoch), (-1, -1, None));
+        assert_eq!(assigned.position(), Some(5));
     }
 
     #[test]

@@ -131,3 +131,71 @@ pub(super) fn truncated(shared: &Arc<Shared>, partition: &TopicPartition, ask: &
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Client;
+    use crate::consumer::position::What;
+    use crate::consumer::{Consumer, ConsumerOptions};
+    use crate::options::ClientOptions;
+    use ottla_env::Env;
+
+    fn partition() -> TopicPartition {
+        TopicPartition::new("t", 0)
+    }
+
+    /// A consumer that has read up to offset 10 in epoch 2 and fetched up to 20, and what it asks.
+    fn reader(offset_reset: OffsetReset) -> (Consumer, Ask) {
+        // Nothing is dialled: an answer is put in by hand.
+        let client = Client::new(Env::memory(), ClientOptions::new("127.0.0.1:1")).expect("well formed");
+        let consumer = Consumer::new(client, ConsumerOptions { offset_reset, ..ConsumerOptions::default() });
+        let mut state = consumer.shared.state.lock();
+        state.assign([(partition(), Place::At(0))], false);
+        state.go(&partition(), Place::At(10), Some(2)).expect("assigned");
+        let assigned = state.partitions.get_mut(&partition()).expect("assigned");
+        assigned.fetch_offset = 20;
+        let ask = Ask { generation: assigned.generation, offset: 20, leader_epoch: 3, epoch: Some(2), validate: true };
+        drop(state);
+        (consumer, ask)
+    }
+
+    /// Where it goes on: what is handed out next, what is fetched next, the epoch of the record before.
+    fn place(consumer: &Consumer) -> (Place, i64, Option<i32>) {
+        let state = consumer.shared.state.lock();
+        let assigned = &state.partitions[&partition()];
+        (assigned.place, assigned.fetch_offset, assigned.epoch)
+    }
+
+    #[tokio::test]
+    async fn a_log_that_ends_before_the_position_is_read_from_where_it_parts() {
+        let (_, ask) = reader(OffsetReset::Latest);
+        assert!(fits(&ask, 2, 20) && !fits(&ask, 2, 19) && !fits(&ask, -1, -1));
+
+        let (consumer, ask) = reader(OffsetReset::Latest);
+        truncated(&consumer.shared, &partition(), &ask, 1, 7);
+        assert_eq!(place(&consumer), (Place::At(7), 7, Some(1)));
+        // An answer to what was asked before says nothing any more.
+        truncated(&consumer.shared, &partition(), &ask, 1, 3);
+        assert_eq!(place(&consumer).0, Place::At(7));
+
+        let (consumer, ask) = reader(OffsetReset::Latest);
+        truncated(&consumer.shared, &partition(), &ask, 2, 15);
+        assert_eq!(place(&consumer), (Place::At(10), 10, Some(2)), "only what was fetched ahead is fetched again");
+
+        let (consumer, ask) = reader(OffsetReset::Earliest);
+        truncated(&consumer.shared, &partition(), &ask, -1, -1);
+        assert_eq!(place(&consumer).0, Place::Reset, "where they part is not known");
+    }
+
+    #[tokio::test]
+    async fn without_a_reset_policy_a_truncation_is_told() {
+        let (consumer, ask) = reader(OffsetReset::None);
+        truncated(&consumer.shared, &partition(), &ask, 1, 7);
+        assert_eq!(place(&consumer).0, Place::At(10), "until somebody seeks");
+        let mut state = consumer.shared.state.lock();
+        let Some(What::Failed(error)) = state.take().map(|arrived| arrived.what) else { panic!("nothing is told") };
+        assert_eq!(error.kind(), ErrorKind::Data);
+        assert!(error.message().contains("offset 7") && error.message().contains("truncation"), "{error}");
+    }
+}

@@ -262,3 +262,33 @@ async fn a_group_that_has_no_coordinator_is_said_in_time() {
         Configs::parse(Scope::Consumer, [("group.protocol", "consumer"), ("group.id", "g")]).expect("valid");
     assert!(ConsumerOptions::from_configs(&configs).is_ok());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_made_anew_is_read_anew() {
+    let broker = on_tcp().await;
+    let address = broker.bootstrap_servers();
+    let client = client(&broker);
+    create_topic(&client, "t", 1).await;
+    produce(&client, "t", numbers(0..20)).await;
+    let configs = [
+        ("bootstrap.servers", address.as_str()),
+        ("auto.offset.reset", "earliest"),
+        ("group.id", "g"),
+        ("enable.auto.commit", "false"),
+    ];
+    let consumer = Consumer::from_configs(Env::real(), configs).expect("valid");
+    consumer.assign_committed(&[partition("t")]).expect("by hand");
+    read(&consumer, 20).await;
+    client
+        .admin()
+        .delete_topics(&["t".to_owned()])
+        .await
+        .expect("asked")
+        .into_iter()
+        .for_each(|it| it.expect("deleted"));
+    create_topic(&client, "t", 1).await;
+    produce(&client, "t", numbers(0..5)).await;
+    // Position 20 is not in it.
+    assert_eq!(read(&consumer, 5).await, numbers(0..5));
+    broker.close().await.expect("closes");
+}
