@@ -42,13 +42,6 @@ impl Stage {
         }
     }
 
-    /// The broker has written a record of partition 0, with sequence 0: before, only one batch may be in flight.
-    fn known(&mut self) {
-        drop(self.send(Some(0)));
-        let due = self.take().expect("due");
-        self.ack(due, 0);
-    }
-
     fn take(&mut self) -> Option<Due> {
         self.take_over(1)
     }
@@ -104,7 +97,6 @@ fn one_batch_is_in_flight_until_the_broker_knows_the_producer() {
 #[test]
 fn a_retry_goes_first_and_nothing_overtakes_it() {
     let mut stage = stage(&[1], one_by_one());
-    stage.known();
     stage.prime();
     (0..4).for_each(|_| drop(stage.send(Some(0))));
     let (a, b) = (stage.take().expect("due"), stage.take().expect("due"));
@@ -132,7 +124,6 @@ fn batches_in_flight_are_on_one_connection() {
 #[test]
 fn a_sequence_that_is_lost_takes_the_next_epoch_of_its_partition() {
     let mut stage = stage(&[1, 1], one_by_one());
-    stage.known();
     stage.prime();
     (0..3).for_each(|_| drop(stage.send(Some(0))));
     drop(stage.send(Some(1)));
@@ -196,7 +187,6 @@ fn a_forgotten_producer_starts_over_once_the_broker_says_from_where() {
 fn parts_of_a_batch_take_its_place() {
     let options = ProducerOptions { linger: Duration::ZERO, ..ProducerOptions::default() };
     let mut stage = stage(&[1], options);
-    stage.known();
     stage.prime();
     (0..10).for_each(|_| drop(stage.send(Some(0))));
     let whole = stage.take().expect("due");

@@ -31,8 +31,6 @@ pub(super) struct Queue {
     next_sequence: i32,
     /// The first sequence that is not acknowledged; `None` before the first acknowledgement.
     acked_to: Option<i32>,
-    /// The producer id under which the broker has written something; it does not forget that with the epoch.
-    known_as: Option<i64>,
     /// The last offset that was acknowledged; -1 for none.
     pub(super) acked_offset: i64,
     pub(super) repair: Repair,
@@ -87,7 +85,7 @@ impl Queue {
     /// Whether the broker may not know this producer yet. It then takes any sequence as the first: were a second batch in
     /// flight, it could be written although the first one failed, which then could never be written before it.
     fn is_new_to_broker(&self) -> bool {
-        self.producer.is_some_and(|producer| self.known_as != Some(producer.id))
+        self.producer.is_some() && self.acked_to.is_none()
     }
 
     /// When it may send: `None` never without an event, zero now. `hurry` is that nothing lingers; `idle` that the
@@ -150,9 +148,6 @@ impl Queue {
         self.producer = Some(producer);
         self.next_sequence = 0;
         self.acked_to = None;
-        if self.repair == Repair::Restart {
-            self.known_as = None;
-        }
         self.repair = Repair::None;
         for batch in &mut self.closed {
             batch.unnumber();
@@ -168,7 +163,6 @@ impl Queue {
     pub(super) fn acked(&mut self, batch: &Batch, last_offset: i64) {
         self.backoff = None;
         self.acked_offset = self.acked_offset.max(last_offset);
-        self.known_as = batch.sequence.map(|(producer, _)| producer.id);
         let current = batch.sequence.is_some_and(|(producer, _)| self.producer == Some(producer));
         let end = batch.sequence_end();
         if let (true, Some(end)) = (current, end)
