@@ -25,7 +25,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let builder = Broker::builder();
     let builder = if in_memory { builder } else { builder.directory(folder.join("data")) };
     let broker = builder.start().await?;
-    let options = ConnectOptions { client_id: "fork_cost".into(), connect_timeout: PATIENCE, in_flight_max: 5 };
+    let options = ConnectOptions {
+        client_id: "fork_cost".into(),
+        connect_timeout: PATIENCE,
+        in_flight_max: 5,
+        ..ConnectOptions::default()
+    };
     let connection = ClientConnection::connect(&Env::real(), broker.inproc_address(), &options).await?;
     fill(&connection, mebibytes).await?;
 

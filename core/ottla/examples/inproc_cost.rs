@@ -28,7 +28,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, address) in
         [("loopback TCP", broker.bootstrap_servers()), ("in process", broker.inproc_address().into())]
     {
-        let options = ConnectOptions { client_id: "inproc_cost".into(), connect_timeout: PATIENCE, in_flight_max: 5 };
+        let options = ConnectOptions {
+            client_id: "inproc_cost".into(),
+            connect_timeout: PATIENCE,
+            in_flight_max: 5,
+            ..ConnectOptions::default()
+        };
         let producer = ClientConnection::connect(&Env::real(), &address, &options).await?;
         let consumer = ClientConnection::connect(&Env::real(), &address, &options).await?;
         let topic = name.replace(' ', "-");
