@@ -2,8 +2,8 @@
 //! a batching idempotent [`Producer`] and a [`Consumer`], by hand or in a group.
 //!
 //! In a record's walk it is both ends: `Producer::send` → accumulator → sender → wire ⇒ broker, and
-//! broker ⇒ wire → fetcher → `Consumer::poll`. This crate never sees
-//! the broker crate: over TCP and in process it speaks the same protocol through ottla-wire.
+//! broker ⇒ wire → fetcher → `Consumer::poll`. This crate never sees the broker crate: over TCP and in process it speaks the
+//! same protocol through ottla-wire.
 
 pub mod admin;
 mod broker;
@@ -28,8 +28,8 @@ pub use client::Client;
 pub use consumer::assignor;
 pub use consumer::{
     Batch, BoxFuture, CloseOptions, Consumer, ConsumerInterceptor, ConsumerOptions, ConsumerRecord, ConsumerRecords,
-    ConsumerStream, Fetched, GroupMembership, GroupMetadata, GroupProtocol, IsolationLevel, OffsetAndMetadata, OffsetReset, Offsets,
-    Position, RebalanceListener, Record, Records, TimestampType,
+    ConsumerStream, Fetched, GroupMembership, GroupMetadata, GroupProtocol, IsolationLevel, OffsetAndMetadata,
+    OffsetReset, Offsets, Position, RebalanceListener, Record, Records, TimestampType,
 };
 pub use error::{Error, ErrorClass, ErrorKind, Result};
 pub use metrics::{Metric, MetricName, MetricValue, MetricsOptions, RecordingLevel};

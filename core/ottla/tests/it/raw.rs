@@ -13,7 +13,12 @@ pub struct Raw(pub ClientConnection);
 
 impl Raw {
     pub async fn connect(address: &str, client_id: &str) -> Raw {
-        let options = ConnectOptions { client_id: client_id.into(), connect_timeout: PATIENCE, in_flight_max: 5, ..Default::default() };
+        let options = ConnectOptions {
+            client_id: client_id.into(),
+            connect_timeout: PATIENCE,
+            in_flight_max: 5,
+            ..Default::default()
+        };
         Raw(ClientConnection::connect(&Env::real(), address, &options).await.expect("the broker accepts"))
     }
 
