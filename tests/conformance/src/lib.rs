@@ -7,6 +7,7 @@
 pub mod capability;
 pub mod context;
 pub mod driver;
+pub mod faults;
 pub mod protocol;
 pub mod runner;
 pub mod rust;

@@ -30,6 +30,9 @@ struct Options {
     /// On the embedded engine each scenario is played so many times more while faults are injected.
     #[arg(long, default_value_t = 0)]
     seeds: u64,
+    /// Only this seed, as a failure names it.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Print the names of the scenarios and what they need, and end.
     #[arg(long)]
     list: bool,
@@ -75,7 +78,8 @@ async fn run(options: &Options) -> Result<Tally, String> {
         places.push(Place::new(Arc::new(target), driver).await?);
     }
     println!("{}\n", runner::table(&places));
-    let mut tally = runner::play(&env, &places, &scenarios).await;
+    let seeds = options.seed.map_or_else(|| (1..=options.seeds).collect(), |seed| vec![seed]);
+    let mut tally = runner::play(&env, &places, &scenarios, &seeds).await;
     for place in places {
         let Place { target, driver, .. } = place;
         drop(driver);

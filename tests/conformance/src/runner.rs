@@ -4,6 +4,7 @@
 use crate::capability::{self, Capability};
 use crate::context::{Context, Outcome, Wrong};
 use crate::driver::{self, Driver};
+use crate::faults;
 use crate::scenarios::Scenario;
 use crate::targets::Target;
 use ottla::env::Env;
@@ -59,35 +60,63 @@ pub struct Tally {
     pub failed: usize,
 }
 
+/// Something to play: a scenario, perhaps under faults.
+#[derive(Clone, Copy)]
+struct Planned {
+    scenario: Scenario,
+    seed: Option<u64>,
+}
+
+impl Planned {
+    fn name(&self, place: &Place) -> String {
+        match self.seed {
+            Some(seed) => format!("{}/seed-{seed}/{}", place.name, self.scenario.name),
+            None => format!("{}/{}", place.name, self.scenario.name),
+        }
+    }
+}
+
+/// All that is to be played at a place: each scenario, and where faults can be injected again for each seed.
+fn plan(place: &Place, scenarios: &[Scenario], seeds: &[u64]) -> Vec<Planned> {
+    let here = || scenarios.iter().filter(|scenario| place.has(scenario)).copied();
+    let mut all: Vec<Planned> = here().map(|scenario| Planned { scenario, seed: None }).collect();
+    if place.capabilities.contains(&Capability::Faults) {
+        for seed in seeds {
+            let ride = here().filter(|scenario| scenario.rides_out_faults);
+            all.extend(ride.map(|scenario| Planned { scenario, seed: Some(*seed) }));
+        }
+    }
+    all
+}
+
 /// Plays `scenarios` on `places`, one place after the other, and prints one line for each.
-pub async fn play(env: &Env, places: &[Place], scenarios: &[Scenario]) -> Tally {
+pub async fn play(env: &Env, places: &[Place], scenarios: &[Scenario], seeds: &[u64]) -> Tally {
     let mut tally = Tally::default();
     let run = format!("c{:07x}", env.random_u64() & 0xfff_ffff);
     for place in places {
-        let planned: Vec<Scenario> = scenarios.iter().filter(|scenario| place.has(scenario)).copied().collect();
-        planned.iter().for_each(|scenario| println!("plan {}/{}", place.name, scenario.name));
+        let planned = plan(place, scenarios, seeds);
+        planned.iter().for_each(|planned| println!("plan {}", planned.name(place)));
         let (results_in, mut results) = mpsc::unbounded_channel();
         let seats = Arc::new(Semaphore::new(AT_ONCE));
-        for scenario in &planned {
-            let (env, scenario, results_in, seats) = (env.clone(), *scenario, results_in.clone(), seats.clone());
-            let (target, driver) = (place.target.clone(), place.driver.clone());
-            let prefix = format!("{run}-{}-{}", place.name, scenario.name.replace('/', "."));
+        for (number, planned) in planned.iter().copied().enumerate() {
+            let (env, results_in, seats) = (env.clone(), results_in.clone(), seats.clone());
+            let (target, driver, name) = (place.target.clone(), place.driver.clone(), planned.name(place));
+            let prefix = format!("{run}-{}-{number}-{}", place.name, planned.scenario.name.replace('/', "."));
             env.clone().spawn("conformance scenario", async move {
                 let Ok(_seat) = seats.acquire().await else { return };
                 let start = env.monotonic();
-                let outcome = one(&env, &target, driver, &scenario, prefix).await;
-                results_in.send((scenario.name, outcome, env.monotonic() - start)).ok();
+                let outcome = one(&env, &target, driver, &planned, prefix).await;
+                results_in.send((name, outcome, env.monotonic() - start)).ok();
             });
         }
         drop(results_in);
-        let mut missing: BTreeSet<&str> = planned.iter().map(|scenario| scenario.name).collect();
+        let mut missing: BTreeSet<String> = planned.iter().map(|planned| planned.name(place)).collect();
         while let Some((name, outcome, took)) = results.recv().await {
-            missing.remove(name);
-            report(&mut tally, &format!("{}/{name}", place.name), outcome, took);
+            missing.remove(&name);
+            report(&mut tally, &name, outcome, took);
         }
         for name in missing {
-            let outcome = Err(Wrong("it panicked or was not run".to_owned()));
-            report(&mut tally, &format!("{}/{name}", place.name), outcome, Duration::ZERO);
+            report(&mut tally, &name, Err(Wrong("it panicked or was not run".to_owned())), Duration::ZERO);
         }
     }
     for scenario in scenarios.iter().filter(|scenario| !places.iter().any(|place| place.has(scenario))) {
@@ -110,9 +139,14 @@ fn report(tally: &mut Tally, name: &str, outcome: Outcome, took: Duration) {
     }
 }
 
-async fn one(env: &Env, target: &Target, driver: Arc<dyn Driver>, scenario: &Scenario, prefix: String) -> Outcome {
+async fn one(env: &Env, target: &Target, driver: Arc<dyn Driver>, planned: &Planned, prefix: String) -> Outcome {
+    let scenario = &planned.scenario;
     let broker = target.open(env, scenario.needs.contains(&Capability::Restart)).await?;
-    let context = Context::new(env, driver, broker, prefix);
+    let configs: &[_] = if planned.seed.is_some() { &faults::CONFIGS } else { &[] };
+    if let Some(seed) = planned.seed {
+        broker.inject(seed, scenario.name)?;
+    }
+    let context = Context::new(env, driver, broker, prefix, configs);
     let played = env.timeout(LIMIT, (scenario.play)(context.clone())).await;
     let outcome = played.unwrap_or_else(|_| Err(Wrong(format!("it did not end within {} s", LIMIT.as_secs()))));
     let closed = context.broker().close().await;

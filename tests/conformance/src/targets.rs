@@ -2,6 +2,7 @@
 //! TCP for all, and whatever broker has an address, Apache Kafka's above all.
 
 use crate::capability::{self, Capability};
+use crate::faults;
 use ottla::env::Env;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -51,7 +52,7 @@ impl Target {
     /// The engine in this process.
     pub async fn embedded(env: &Env) -> Result<Target, String> {
         let running = Running::start(env, false, false).await?;
-        let harness = [Capability::Restart];
+        let harness = [Capability::Restart, Capability::Faults];
         let capabilities = capabilities(env, &running.bootstrap(), &harness).await?;
         running.close().await?;
         Ok(Target { name: "embedded", capabilities, kind: Kind::Embedded })
@@ -141,9 +142,7 @@ impl Running {
             builder = builder.directory(directory);
         }
         if self.tcp {
-            // Again on the port of the first start, so that clients find it.
-            let address = self.addresses().get(PLAINTEXT).cloned().unwrap_or_else(|| "127.0.0.1:0".to_owned());
-            builder = builder.listener(format!("PLAINTEXT://{address}"));
+            builder = builder.listener("PLAINTEXT://127.0.0.1:0");
         }
         let broker = builder.start().await.map_err(|error| format!("the broker does not start: {error}"))?;
         lock(&self.addresses).insert(PLAINTEXT.to_owned(), broker.bootstrap_servers());
@@ -161,16 +160,26 @@ impl Running {
         self.addresses().get(PLAINTEXT).cloned().unwrap_or_default()
     }
 
+    /// Has things go wrong from now on, as `seed` decides.
+    pub fn inject(&self, seed: u64, scenario: &str) -> Result<(), String> {
+        match lock(&self.broker).as_ref() {
+            Some(broker) => faults::schedule(&broker.faults(), seed, scenario).map_err(|error| error.to_string()),
+            None => Err("this broker takes no faults".to_owned()),
+        }
+    }
+
     /// The path of the certificate that clients of the SSL listener trust.
     pub fn tls_ca(&self) -> Option<&str> {
         self.tls_ca.as_deref()
     }
 
-    /// Closes it cleanly and starts it again on the same data. In process its address changes.
+    /// Stops it cleanly and starts it again on the same data, under the same addresses.
     pub async fn restart(&self) -> Result<(), String> {
         let broker = lock(&self.broker).take().ok_or("this broker cannot be restarted")?;
-        broker.close().await.map_err(|error| format!("the broker does not close: {error}"))?;
-        self.boot().await
+        let stopped = broker.stop().await.map_err(|error| format!("the broker does not stop: {error}"))?;
+        let again = stopped.restart().await.map_err(|error| format!("the broker does not start: {error}"))?;
+        *lock(&self.broker) = Some(again);
+        Ok(())
     }
 
     /// Closes it where it is ours.

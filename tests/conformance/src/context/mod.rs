@@ -89,6 +89,8 @@ struct Inner {
     driver: Arc<dyn Driver>,
     broker: Running,
     prefix: String,
+    /// Set for all clients beneath what a scenario sets.
+    configs: &'static [(&'static str, &'static str)],
     next: AtomicU64,
 }
 
@@ -99,9 +101,15 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
-    /// For one scenario; `prefix` begins all its names.
-    pub fn new(env: &Env, driver: Arc<dyn Driver>, broker: Running, prefix: String) -> Context {
-        let inner = Inner { env: env.clone(), driver, broker, prefix, next: AtomicU64::new(1) };
+    /// For one scenario; `prefix` begins all its names, `configs` are set for all its clients.
+    pub fn new(
+        env: &Env,
+        driver: Arc<dyn Driver>,
+        broker: Running,
+        prefix: String,
+        configs: &'static [(&'static str, &'static str)],
+    ) -> Context {
+        let inner = Inner { env: env.clone(), driver, broker, prefix, configs, next: AtomicU64::new(1) };
         Context { inner: Arc::new(inner) }
     }
 
@@ -188,7 +196,8 @@ impl Context {
 
     fn configs(&self, configs: &[(&str, &str)]) -> Configs {
         let mut all = Configs::from([("bootstrap.servers".to_owned(), self.inner.broker.bootstrap())]);
-        all.extend(configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let configs = self.inner.configs.iter().chain(configs);
+        all.extend(configs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         all
     }
 

@@ -17,7 +17,7 @@ scenarios! { "membership":
     more_members_than_partitions [Groups];
     @calm max_poll_interval [Groups];
     @calm a_lost_member_is_replaced [Groups];
-    static_member_comes_back [Groups, StaticMembership];
+    @calm static_member_comes_back [Groups, StaticMembership];
     @calm static_member_is_fenced [Groups, StaticMembership];
     cooperative_keeps_what_stays [Groups, Cooperative];
     every_assignor [Groups];
