@@ -102,6 +102,7 @@ impl Kafka {
             format!("ssl.keystore.password={PASSWORD}\nssl.keystore.type=PKCS12\nssl.key.password={PASSWORD}"),
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_owned(),
             "super.users=User:ANONYMOUS;User:admin".to_owned(),
+            "delegation.token.secret.key=conformance".to_owned(),
             "num.partitions=1\ngroup.min.session.timeout.ms=100\ngroup.consumer.min.heartbeat.interval.ms=100".to_owned(),
             "group.consumer.heartbeat.interval.ms=300\ngroup.consumer.min.session.timeout.ms=1000".to_owned(),
             "transaction.abort.timed.out.transaction.cleanup.interval.ms=500".to_owned(),

@@ -8,7 +8,8 @@ use ottla_coordinator::transaction::{TxnFilter, TxnState};
 use ottla_model::ErrorCode;
 use ottla_protocol::list_transactions_response::TransactionState;
 use ottla_protocol::{ListTransactionsRequest, ListTransactionsResponse};
-use regex::RegexBuilder;
+// Of bytes: without Unicode a dot may match part of a character, which patterns for text refuse.
+use regex::bytes::RegexBuilder;
 use std::sync::Arc;
 
 /// What a compiled pattern may need, bytes.
@@ -41,7 +42,7 @@ pub(crate) async fn handle(
     let now_ms = node.env.now_ms();
     let listed = node.transactions.read_all(|shard| {
         let found = shard.list(now_ms, &filter).into_iter();
-        let matching = found.filter(|(id, _)| pattern.as_ref().is_none_or(|pattern| pattern.is_match(id)));
+        let matching = found.filter(|(id, _)| pattern.as_ref().is_none_or(|pattern| pattern.is_match(id.as_bytes())));
         let state = matching.map(|(id, image)| TransactionState {
             transactional_id: id.into(),
             producer_id: image.producer_id,

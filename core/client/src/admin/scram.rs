@@ -12,7 +12,7 @@ use ottla_protocol::alter_user_scram_credentials_request::{
 use ottla_protocol::describe_user_scram_credentials_request::{DescribeUserScramCredentialsRequest, UserName};
 use ottla_protocol::{AlterUserScramCredentialsResponse, DescribeUserScramCredentialsResponse};
 use ring::{digest, pbkdf2};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 
 /// The iterations where none are given, as in Apache Kafka's tools.
@@ -122,51 +122,41 @@ impl Admin {
         self.one(Anyone, (), |_| Ok(request.clone()), read).await
     }
 
-    /// Changes credentials; the changes of one user take effect together or not at all. Hashing a password takes some
-    /// milliseconds of this thread.
+    /// Changes credentials in the order given. Brokers take one change of a user at a time, so several are sent one after
+    /// the other, up to the first that fails. Hashing a password takes some milliseconds of this thread.
     ///
     /// # Errors
     /// Per user `RESOURCE_NOT_FOUND` when there is nothing to delete, `UNACCEPTABLE_CREDENTIAL` for an empty name or too
     /// few or too many iterations.
     pub async fn alter_user_scram_credentials(&self, alterations: &[ScramAlteration]) -> PerKey<String, ()> {
         let mut results = PerKey::new();
-        let mut changes: BTreeMap<String, (Vec<ScramCredentialDeletion>, Vec<ScramCredentialUpsertion>)> =
-            BTreeMap::new();
-        let mut refused: BTreeSet<&str> = BTreeSet::new();
+        let mut changes: BTreeMap<String, VecDeque<&ScramAlteration>> = BTreeMap::new();
         for alteration in alterations {
-            let (deletions, upsertions) = changes.entry(alteration.user().to_owned()).or_default();
-            match alteration {
-                ScramAlteration::Delete { user, mechanism } => deletions.push(ScramCredentialDeletion {
-                    name: text(user),
-                    mechanism: mechanism.code(),
-                    ..Default::default()
-                }),
-                ScramAlteration::Upsert { user, mechanism, iterations, password, salt } => {
-                    let salt = salt.clone().unwrap_or_else(|| self.salt());
-                    match salted(*mechanism, *iterations, password, &salt) {
-                        Ok(salted_password) => upsertions.push(ScramCredentialUpsertion {
-                            name: text(user),
-                            mechanism: mechanism.code(),
-                            iterations: *iterations as i32,
-                            salt: Bytes::from(salt),
-                            salted_password,
-                            ..Default::default()
-                        }),
-                        Err(error) => {
-                            refused.insert(user);
-                            results.insert(user.clone(), Err(error.context(&format!("user {user}"))));
-                        }
-                    }
+            changes.entry(alteration.user().to_owned()).or_default().push_back(alteration);
+        }
+        while !changes.is_empty() {
+            let mut requests: BTreeMap<String, Change> = BTreeMap::new();
+            for (user, waiting) in &mut changes {
+                let Some(next) = waiting.pop_front() else { continue };
+                match self.change(next) {
+                    Ok(change) => drop(requests.insert(user.clone(), change)),
+                    Err(error) => drop(results.insert(user.clone(), Err(error.context(&format!("user {user}"))))),
                 }
             }
+            results.extend(self.alter_once(&requests).await);
+            changes.retain(|user, waiting| !waiting.is_empty() && results.get(user).is_some_and(Result::is_ok));
         }
-        // A user's changes belong together.
-        changes.retain(|user, _| !refused.contains(user.as_str()));
+        results
+    }
+
+    async fn alter_once(&self, changes: &BTreeMap<String, Change>) -> PerKey<String, ()> {
         let build = |_, users: &[String]| {
             let mut request = AlterUserScramCredentialsRequest::default();
-            for (deletions, upsertions) in users.iter().filter_map(|user| changes.get(user)) {
-                request.deletions.extend(deletions.iter().cloned());
-                request.upsertions.extend(upsertions.iter().cloned());
+            for change in users.iter().filter_map(|user| changes.get(user)) {
+                match change {
+                    Change::Deletion(deletion) => request.deletions.push(deletion.clone()),
+                    Change::Upsertion(upsertion) => request.upsertions.push(upsertion.clone()),
+                }
             }
             Ok(request)
         };
@@ -177,13 +167,39 @@ impl Admin {
             });
             results.collect()
         };
-        results.extend(self.per_key(Controller, changes.keys().cloned(), usize::MAX, build, read).await);
-        results
+        self.per_key(Controller, changes.keys().cloned(), usize::MAX, build, read).await
+    }
+
+    fn change(&self, alteration: &ScramAlteration) -> Result<Change> {
+        Ok(match alteration {
+            ScramAlteration::Delete { user, mechanism } => Change::Deletion(ScramCredentialDeletion {
+                name: text(user),
+                mechanism: mechanism.code(),
+                ..Default::default()
+            }),
+            ScramAlteration::Upsert { user, mechanism, iterations, password, salt } => {
+                let salt = salt.clone().unwrap_or_else(|| self.salt());
+                Change::Upsertion(ScramCredentialUpsertion {
+                    name: text(user),
+                    mechanism: mechanism.code(),
+                    iterations: *iterations as i32,
+                    salted_password: salted(*mechanism, *iterations, password, &salt)?,
+                    salt: Bytes::from(salt),
+                    ..Default::default()
+                })
+            }
+        })
     }
 
     fn salt(&self) -> Vec<u8> {
         (0..4).flat_map(|_| self.client.env().random_u64().to_be_bytes()).collect()
     }
+}
+
+/// An alteration as a request has it.
+enum Change {
+    Deletion(ScramCredentialDeletion),
+    Upsertion(ScramCredentialUpsertion),
 }
 
 fn salted(mechanism: ScramMechanism, iterations: u32, password: &[u8], salt: &[u8]) -> Result<Bytes> {

@@ -2,6 +2,7 @@
 //! name in the list at the top of its file.
 
 mod admin;
+mod cluster_admin;
 mod consume;
 mod group_offsets;
 mod groups;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Scenario> {
         group_offsets::SCENARIOS,
         subscriptions::SCENARIOS,
         admin::SCENARIOS,
+        cluster_admin::SCENARIOS,
     ]
     .concat()
 }
