@@ -41,8 +41,8 @@ impl QuorumState {
         Ok(Some(QuorumState { leader_epoch, voters }))
     }
 
-    /// Writes the file: `node_id` leads.
-    pub(crate) fn write(&self, env: &Env, path: &Path, node_id: i32) -> Result<(), MetadataError> {
+    /// Writes the file: `node_id` leads. `sync` as for the log beside it.
+    pub(crate) fn write(&self, env: &Env, path: &Path, node_id: i32, sync: bool) -> Result<(), MetadataError> {
         let epoch = self.leader_epoch;
         let json = match &self.voters {
             Some(voters) => {
@@ -53,7 +53,7 @@ impl QuorumState {
             None => json!({ "leaderId": node_id, "leaderEpoch": epoch, "votedId": -1,
                 "votedDirectoryId": ottla_model::Uuid::ZERO.to_string(), "data_version": 1 }),
         };
-        // Synced: an epoch must never be led twice.
-        env.fs().write_atomic(path, json.to_string().as_bytes(), true).map_err(MetadataError::io("write", path))
+        // An epoch must never be led twice: where the log survives a power failure, so does this.
+        env.fs().write_atomic(path, json.to_string().as_bytes(), sync).map_err(MetadataError::io("write", path))
     }
 }

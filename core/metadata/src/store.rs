@@ -115,7 +115,8 @@ impl MetadataStore {
         let last_epoch = quorum.as_ref().map_or(0, |state| state.leader_epoch);
         let epoch = last_epoch.max(log.latest_epoch().unwrap_or(0)).max(replayer.publish().epoch()) + 1;
         let voters = quorum.map_or_else(|| kraft.voters.is_none().then(|| vec![options.node_id]), |state| state.voters);
-        QuorumState { leader_epoch: epoch, voters }.write(env, &log_dir.join(quorum_state::FILE), options.node_id)?;
+        let path = log_dir.join(quorum_state::FILE);
+        QuorumState { leader_epoch: epoch, voters }.write(env, &path, options.node_id, options.sync)?;
 
         let now_ms = env.now_ms();
         let image = RwLock::new(replayer.publish());
