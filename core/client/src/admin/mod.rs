@@ -1,7 +1,7 @@
 //! Administration: all that Apache Kafka's own admin client offers, one file per noun.
 //!
 //! A call finds whom to ask as the Java client does: the controller, the leader of each partition, the coordinator of
-//! each group, a named broker or all of them ([`call`]). What passes, as a leader that moved, is tried again with backoff
+//! each group, a named broker or all of them (`call.rs`). What passes, as a leader that moved, is tried again with backoff
 //! until `default.api.timeout.ms` or the limit of [`Admin::timeout`]; results are per key, so that the failure of one
 //! topic, partition or group does not hide the others ([`PerKey`]). What a broker is too old for ends in
 //! `UNSUPPORTED_VERSION` with a sentence that names the API and its versions, unless an older API can answer.
@@ -68,6 +68,26 @@ use std::time::Duration;
 /// Administers topics, configs, groups and the cluster. Clones share the client's connections.
 ///
 /// Dropping a call's future abandons it; what was sent may still take effect.
+///
+/// ```no_run
+/// # async fn example() -> ottla_client::Result<()> {
+/// use ottla_client::admin::{NewTopic, OffsetSpec};
+/// use ottla_client::{Client, ClientOptions, Env, IsolationLevel, TopicPartition};
+///
+/// let client = Client::new(Env::real(), ClientOptions::new("127.0.0.1:9092"))?;
+/// let admin = client.admin();
+/// for created in admin.create_topics(&[NewTopic::new("flights", 6)], false).await? {
+///     println!("its id is {}", created?.id);
+/// }
+/// let partition = TopicPartition::new("flights", 0);
+/// let ends = admin.list_offsets(&[(partition, OffsetSpec::Latest)].into(), IsolationLevel::ReadUncommitted).await;
+/// for (partition, end) in ends {
+///     println!("{partition} ends at {:?}", end?.offset);
+/// }
+/// println!("{}", admin.explain_group("readers", &Default::default()).await.sentence);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Admin {
     client: Client,
@@ -87,6 +107,19 @@ impl Admin {
     /// What the client's connections count, in the groups `admin-client-metrics` and `admin-client-node-metrics`.
     pub fn metrics(&self) -> Vec<Metric> {
         self.client.metrics("admin-client").snapshot()
+    }
+
+    /// The id under which the cluster knows this client's metrics (KIP-714).
+    ///
+    /// # Errors
+    /// As [`Client::client_instance_id`].
+    pub async fn client_instance_id(&self, limit: Duration) -> crate::error::Result<ottla_model::Uuid> {
+        self.client.client_instance_id(limit).await
+    }
+
+    /// Ends the connections that this admin shares with its client, its producers and its consumers.
+    pub fn close(&self) {
+        self.client.close();
     }
 
     fn deadline(&self) -> Deadline {

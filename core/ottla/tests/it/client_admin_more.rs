@@ -152,3 +152,20 @@ async fn a_limit_for_one_call() {
     let created = admin.create_topics(&[NewTopic::new("a", 1), NewTopic::new("b", 1)], false).await;
     assert!(created.expect_err("nobody is there").message().contains(&address));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admin_counts_and_closes() {
+    let broker = on_tcp().await;
+    let admin = client(&broker).admin();
+    admin.list_topics().await.expect("listed");
+    let metrics = admin.metrics();
+    let found = metrics.iter().find(|metric| metric.name.name == "request-total").expect("requests are counted");
+    assert!(found.name.group.starts_with("admin-client"), "{found:?}");
+    assert!(found.value.as_f64().is_some_and(|count| count >= 1.0), "{found:?}");
+    let error = admin.client_instance_id(Duration::from_secs(1)).await.expect_err("metrics are not pushed");
+    assert!(error.message().contains("enable.metrics.push"), "{error}");
+    admin.close();
+    let closed = admin.list_topics().await.expect_err("closed");
+    assert_eq!(closed.kind(), ottla::client::ErrorKind::Closed, "{closed}");
+    broker.close().await.expect("closes");
+}
