@@ -6,9 +6,11 @@ mod cluster_admin;
 mod consume;
 mod group_offsets;
 mod groups;
+mod kip848;
 mod members;
 mod produce;
 mod subscriptions;
+mod transactions;
 
 use crate::capability::Capability;
 use crate::context::{Context, Outcome};
@@ -39,6 +41,8 @@ pub fn all() -> Vec<Scenario> {
         members::SCENARIOS,
         group_offsets::SCENARIOS,
         subscriptions::SCENARIOS,
+        transactions::SCENARIOS,
+        kip848::SCENARIOS,
         admin::SCENARIOS,
         cluster_admin::SCENARIOS,
     ]

@@ -432,7 +432,8 @@ async fn topic_is_created_by_the_first_record(cx: Context) -> Outcome {
     let written = producer.write(vec![Outgoing::value(&topic, "first")]).await?;
     same!((written[0].partition, written[0].offset), (0, 0), "where the first record went");
     let admin = cx.admin().await?;
-    cx.eventually("the topic in the list", || async { Ok(admin.names().await?.contains(&topic).then_some(())) }).await?;
+    cx.eventually("the topic in the list", || async { Ok(admin.names().await?.contains(&topic).then_some(())) })
+        .await?;
     producer.close().await?;
     admin.close().await
 }
