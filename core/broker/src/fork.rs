@@ -225,7 +225,7 @@ fn rename_cluster(env: &Env, layout: &Layout, cluster_id: &str) -> Result<(), St
     for dir in &layout.dirs {
         if let Some(properties) = MetaProperties::read(env, dir).map_err(StartError::Directory)? {
             let properties = MetaProperties { cluster_id: cluster_id.to_owned(), ..properties };
-            properties.write(env, dir).map_err(StartError::Directory)?;
+            properties.write_with(env, dir, false).map_err(StartError::Directory)?;
         }
     }
     Ok(())
@@ -279,12 +279,14 @@ impl Node {
         let is_known = |partition: &TopicPartition| image.topic(&partition.topic).is_some();
         let forked = self.logs.fork_into(env, &layout.dirs, is_known, self.broker_epoch());
         forked.map_err(StartError::Directory)?;
+        let cluster_id = self.env.random_uuid().to_string();
         for (own, dir) in self.logs.dirs().zip(&layout.dirs) {
             if let Some(properties) = MetaProperties::read(&self.env, own).map_err(StartError::Directory)? {
-                properties.write(env, dir).map_err(StartError::Directory)?;
+                let properties = MetaProperties { cluster_id: cluster_id.clone(), ..properties };
+                properties.write_with(env, dir, false).map_err(StartError::Directory)?;
             }
         }
-        rename_cluster(env, layout, &self.env.random_uuid().to_string())
+        Ok(())
     }
 
     fn fork_topic(&self, from: &str, to: &str) -> Result<(), Refusal> {

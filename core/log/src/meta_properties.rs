@@ -64,12 +64,17 @@ impl MetaProperties {
 
     /// Writes the file, durably.
     pub fn write(&self, env: &Env, log_dir: &Path) -> Result<(), LogError> {
+        self.write_with(env, log_dir, true)
+    }
+
+    /// As [`MetaProperties::write`], for a directory that need not survive a power failure yet.
+    pub fn write_with(&self, env: &Env, log_dir: &Path, sync: bool) -> Result<(), LogError> {
         let mut text = format!("version=1\ncluster.id={}\nnode.id={}\n", escape(&self.cluster_id), self.node_id);
         if let Some(directory_id) = self.directory_id {
             text.push_str(&format!("directory.id={directory_id}\n"));
         }
         let path = log_dir.join(FILE_NAME);
-        env.fs().write_atomic(&path, text.as_bytes(), true).context("write", path)
+        env.fs().write_atomic(&path, text.as_bytes(), sync).context("write", path)
     }
 }
 
