@@ -4,6 +4,7 @@
 //! the groups of rows; it does not know how a broker is started (`kafka`, `broker`) nor what the load looks like (bench/go).
 
 mod broker;
+mod clients;
 mod in_process;
 mod kafka;
 mod live;
@@ -78,6 +79,7 @@ pub fn run(args: &[String]) -> crate::Outcome {
 fn measure(options: &Options, plan: &Plan, report: &mut Report) -> crate::Outcome {
     restart::binary_size(options, plan, report)?;
     in_process::run(options, report)?;
+    clients::alone(options, plan, report)?;
     restart::first_ack(options, plan, report)?;
     restart::thousand_partitions(options, plan, report)?;
     live::run(options, plan, report)
@@ -119,7 +121,9 @@ fn parse(args: &[String]) -> Result<Option<(Options, Plan)>, String> {
     }
     let work = target.join("xtask/bench").join(std::process::id().to_string());
     fs::create_dir_all(&work).map_err(|e| format!("cannot create {}: {e}", work.display()))?;
+    let options = Options { quick, only, perf, kinds, root: root.clone(), target: target.clone() };
     let plan = Plan {
+        clients: if clients::wanted(&options) { Some(clients::build(&root, &target)?) } else { None },
         jars: if peer { Some(kafka::jars(&root, &target)?) } else { None },
         log4j: root.join("bench/kafka/log4j2.xml"),
         ottla: match ottla {
@@ -129,7 +133,7 @@ fn parse(args: &[String]) -> Result<Option<(Options, Plan)>, String> {
         load: load::build(&root, &target)?,
         work,
     };
-    Ok(Some((Options { quick, only, perf, kinds, root, target }, plan)))
+    Ok(Some((options, plan)))
 }
 
 fn build_ottla(root: &Path, target: &Path) -> Result<PathBuf, String> {

@@ -40,6 +40,8 @@ pub struct Plan {
     pub log4j: PathBuf,
     pub ottla: PathBuf,
     pub load: PathBuf,
+    /// bench/clients, where its rows are measured.
+    pub clients: Option<PathBuf>,
     /// Data directories and logs; removed at the end.
     pub work: PathBuf,
 }

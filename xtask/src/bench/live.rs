@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::Options;
 use super::broker::{Broker, Home, Kind, Plan};
+use super::clients;
 use super::load::{self, Numbers};
 use super::machine::{self, Neighbours};
 use super::report::Report;
@@ -28,6 +29,26 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { rows: &["ack-p50", "ack-p99"], partitions: 1, run: ack_latency },
     Scenario { rows: &["trip-p50", "trip-p99"], partitions: 1, run: round_trip },
     Scenario { rows: &["e2e-p99"], partitions: 4, run: end_to_end },
+    Scenario {
+        rows: &["own-produce-100", "own-consume-100", "own-c-produce-100", "own-c-consume-100"],
+        partitions: 1,
+        run: |turn| own(turn, "100", turn.options.pick("1000000", "5000000")),
+    },
+    Scenario {
+        rows: &["own-produce-1k", "own-consume-1k", "own-c-produce-1k", "own-c-consume-1k"],
+        partitions: 1,
+        run: |turn| own(turn, "1024", turn.options.pick("300000", "1000000")),
+    },
+    Scenario {
+        rows: &["own-ack-p50", "own-ack-p99"],
+        partitions: 1,
+        run: |turn| own_latency(turn, "ack-latency", "ack"),
+    },
+    Scenario {
+        rows: &["own-trip-p50", "own-trip-p99"],
+        partitions: 1,
+        run: |turn| own_latency(turn, "round-trip", "trip"),
+    },
     Scenario { rows: &["spread-1000"], partitions: 1000, run: spread },
 ];
 
@@ -61,8 +82,26 @@ impl Turn<'_> {
         Ok((numbers, used))
     }
 
+    /// Runs bench/clients and returns one of its numbers.
+    fn client(&mut self, args: &[&str], name: &str) -> Result<f64, String> {
+        let neighbours = Neighbours::watch();
+        let before = self.broker.cpu_seconds();
+        let numbers = clients::measure(self.plan, args)?;
+        let used = self.broker.cpu_seconds() - before + clients::number(&numbers, "cpu_s");
+        let others = neighbours.cores(used);
+        for &row in self.rows {
+            if let Some(report) = &mut self.report {
+                report.neighbours(row, others);
+            }
+        }
+        Ok(clients::number(&numbers, name))
+    }
+
     fn add(&mut self, row: &'static str, value: f64) {
-        let kind = self.broker.kind;
+        self.add_as(row, self.broker.kind, value);
+    }
+
+    fn add_as(&mut self, row: &'static str, kind: Kind, value: f64) {
         if let Some(report) = self.report.as_mut().filter(|_| self.options.wants(row)) {
             report.add(row, kind, value);
         }
@@ -222,6 +261,52 @@ fn end_to_end(turn: &mut Turn<'_>) -> Result<(), String> {
     let seconds = turn.options.pick("6", "8");
     let (times, _) = turn.load("end-to-end", &["--rate", "100000", "--size", "100", "--seconds", seconds])?;
     turn.add("e2e-p99", times.get("p99_us") / 1e3);
+    Ok(())
+}
+
+/// The Rust clients one after the other, each on a topic of its own of Ottla's broker, which all of them share.
+fn own(turn: &mut Turn<'_>, size: &str, records: &str) -> Result<(), String> {
+    if turn.broker.kind != Kind::Ottla {
+        return Ok(());
+    }
+    let [produce, consume, c_produce, c_consume] = turn.rows else { return Err("four rows".to_owned()) };
+    for (client, rows) in [
+        ("rskafka", vec![(*produce, *consume, Kind::Kafka)]),
+        ("rdkafka", vec![(*c_produce, *c_consume, Kind::Kafka)]),
+        ("ottla", vec![(*produce, *consume, Kind::Ottla), (*c_produce, *c_consume, Kind::Ottla)]),
+    ] {
+        let topic = format!("{}-{client}", turn.topic);
+        load::run(turn.plan, &turn.broker.address, "create", &["--topic", &topic, "--partitions", "1"])?;
+        let mut cpu = Vec::new();
+        for what in ["produce", "consume"] {
+            let address = turn.broker.address.clone();
+            let args = [client, what, "--broker", &address, "--topic", &topic, "--size", size, "--records", records];
+            cpu.push(turn.client(&args, "cpu_s_per_million")?);
+        }
+        load::run(turn.plan, &turn.broker.address, "delete", &["--topic", &topic])?;
+        for (produce, consume, kind) in rows {
+            turn.add_as(produce, kind, cpu[0]);
+            turn.add_as(consume, kind, cpu[1]);
+        }
+    }
+    Ok(())
+}
+
+/// Ottla's client on Ottla beside franz-go on Apache Kafka.
+fn own_latency(turn: &mut Turn<'_>, load: &str, what: &str) -> Result<(), String> {
+    let records = turn.options.pick("5000", "20000");
+    let [p50, p99] = turn.rows else { return Err("two rows".to_owned()) };
+    if turn.broker.kind == Kind::Kafka {
+        let (times, _) = turn.load(load, &["--size", "100", "--records", records])?;
+        turn.add(p50, times.get("p50_us"));
+        turn.add(p99, times.get("p99_us"));
+        return Ok(());
+    }
+    let (address, topic) = (turn.broker.address.clone(), turn.topic.clone());
+    let args = ["ottla", what, "--broker", &address, "--topic", &topic, "--size", "100", "--records", records];
+    let times = clients::measure(turn.plan, &args)?;
+    turn.add(p50, clients::number(&times, "p50_us"));
+    turn.add(p99, clients::number(&times, "p99_us"));
     Ok(())
 }
 

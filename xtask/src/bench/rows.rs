@@ -9,6 +9,8 @@ pub enum Goal {
     AtLeastTimes(f64),
     /// At most this, in the row's unit.
     AtMost(f64),
+    /// At least this, in the row's unit.
+    AtLeast(f64),
     /// Shown without a goal.
     Open,
 }
@@ -19,6 +21,7 @@ impl Goal {
             Goal::AtMostTimes(x) => format!("≤ {x}×"),
             Goal::AtLeastTimes(x) => format!("≥ {x}×"),
             Goal::AtMost(x) => format!("≤ {x} {unit}"),
+            Goal::AtLeast(x) => format!("≥ {x} {unit}"),
             Goal::Open => "–".into(),
         }
     }
@@ -30,6 +33,7 @@ impl Goal {
             Goal::AtMostTimes(x) => Some(ottla <= x * peer?),
             Goal::AtLeastTimes(x) => Some(ottla >= x * peer?),
             Goal::AtMost(x) => Some(ottla <= x),
+            Goal::AtLeast(x) => Some(ottla >= x),
             Goal::Open => None,
         }
     }
@@ -68,6 +72,23 @@ pub const ROWS: &[Row] = &[
     row("restart-clean", "1000 partitions: clean restart, all acknowledged", "s", Goal::AtMost(0.15)),
     row("restart-kill", "1000 partitions: restart after kill -9, all acknowledged", "s", Goal::AtMost(0.25)),
     row("binary", "binary, stripped (the peer: its jars, without a JDK)", "MB", Goal::AtMost(15.0)),
+    // The Rust client (`clients`); the peer's column is what the title says.
+    row("own-produce-100", "client CPU per million, produce 100 B; peer: rskafka", "s", Goal::AtMostTimes(0.8)),
+    row("own-produce-1k", "the same, 1 KiB", "s", Goal::AtMostTimes(0.8)),
+    row("own-consume-100", "client CPU per million, consume 100 B; peer: rskafka", "s", Goal::AtMostTimes(0.8)),
+    row("own-consume-1k", "the same, 1 KiB", "s", Goal::AtMostTimes(0.8)),
+    row("own-c-produce-100", "client CPU per million, produce 100 B; peer: librdkafka", "s", Goal::AtMostTimes(0.6)),
+    row("own-c-produce-1k", "the same, 1 KiB", "s", Goal::AtMostTimes(0.6)),
+    row("own-c-consume-100", "client CPU per million, consume 100 B; peer: librdkafka", "s", Goal::AtMostTimes(0.6)),
+    row("own-c-consume-1k", "the same, 1 KiB", "s", Goal::AtMostTimes(0.6)),
+    row("own-ack-p50", "produce → ack, own client; peer: franz-go on Apache Kafka, p50", "µs", Goal::AtMostTimes(0.25)),
+    row("own-ack-p99", "the same, p99", "µs", Goal::AtMostTimes(0.25)),
+    row("own-trip-p50", "produce → consumed, own client; peer as above, p50", "µs", Goal::AtMostTimes(0.25)),
+    row("own-trip-p99", "the same, p99", "µs", Goal::AtMostTimes(0.25)),
+    row("inproc-trip", "produce → consumed in process: times faster than loopback TCP", "×", Goal::AtLeast(5.0)),
+    row("inproc-cpu", "CPU per record in process, as a share of loopback TCP's", "×", Goal::AtMost(0.7)),
+    row("fork-ms", "a topic of 1 GiB on disk forked", "ms", Goal::AtMost(5.0)),
+    row("fork-mib", "the disk that the fork takes", "MiB", Goal::AtMost(1.0)),
     // Measured by a program that embeds the engine (`in_process`).
     row("inproc-first", "in-process start → first consumed record, first in a process", "ms", Goal::AtMost(5.0)),
     row("inproc-warm", "the same, later ones", "ms", Goal::AtMost(1.0)),
