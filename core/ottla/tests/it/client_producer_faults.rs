@@ -183,7 +183,7 @@ struct Notes {
 impl ProducerInterceptor for Notes {
     fn on_send(&self, mut record: OwnedRecord) -> Result<OwnedRecord, String> {
         let value = String::from_utf8(record.value.clone().unwrap_or_default().to_vec()).expect("text");
-        self.sent.lock().unwrap().push(value.clone());
+        self.sent.lock().expect("no panic under it").push(value.clone());
         assert!(value != "panic", "as asked");
         if value == "error" {
             return Err("as asked".to_owned());
@@ -194,7 +194,11 @@ impl ProducerInterceptor for Notes {
     }
 
     fn on_acknowledgement(&self, metadata: &RecordMetadata, error: Option<&Error>) {
-        self.acknowledged.lock().unwrap().push((metadata.partition, metadata.offset, error.map(Error::kind)));
+        self.acknowledged.lock().expect("no panic under it").push((
+            metadata.partition,
+            metadata.offset,
+            error.map(Error::kind),
+        ));
         assert!(self.name != "b", "what one does wrong does not concern the others");
     }
 }
@@ -217,9 +221,9 @@ async fn interceptors_see_and_replace_and_harm_nothing() {
     let values: Vec<&[u8]> = records.iter().map(|record| record.value.as_deref().expect("a value")).collect();
     assert_eq!(values, [&b"xba"[..], b"panic", b"error"]);
     assert_eq!(records[0].headers.len(), 2);
-    assert_eq!(*first.sent.lock().unwrap(), ["xb", "panic", "error", "yb"]);
+    assert_eq!(*first.sent.lock().expect("no panic under it"), ["xb", "panic", "error", "yb"]);
     for notes in [first, second] {
-        let told = notes.acknowledged.lock().unwrap();
+        let told = notes.acknowledged.lock().expect("no panic under it");
         let expected = [(0, 0, None), (0, 1, None), (0, 2, None), (9, -1, Some(ErrorKind::Invalid))];
         let mut sorted = told.clone();
         sorted.sort_by_key(|(partition, offset, _)| (*partition, *offset));
@@ -241,7 +245,7 @@ impl Partitioner for ByValue {
     }
 
     fn on_new_batch(&self, _topic: &TopicPartitions<'_>, previous: i32) {
-        self.batches.lock().unwrap().push(previous);
+        self.batches.lock().expect("no panic under it").push(previous);
     }
 }
 
@@ -259,7 +263,7 @@ async fn an_own_partitioner_decides() {
         let sent = producer.send(ProducerRecord::new("t", Some(b"k"), Some(value.as_bytes()))).await.expect("taken");
         assert_eq!(sent.partition(), partition);
     }
-    assert_eq!(*by_value.batches.lock().unwrap(), [1, 0], "two batches were opened");
+    assert_eq!(*by_value.batches.lock().expect("no panic under it"), [1, 0], "two batches were opened");
     let error = producer.send(ProducerRecord::new("t", None, Some(b"7"))).await.expect_err("no such partition");
     assert!(error.message().contains("chose partition 7"), "{error}");
     producer.close(PATIENCE).await.expect("closes");
