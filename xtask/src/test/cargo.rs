@@ -52,7 +52,7 @@ pub fn differential(request: &Request) -> Vec<Case> {
 
 /// The tests of the workspace in the profile of the build, one case for each line that libtest prints.
 pub fn tests(request: &Request) -> Vec<Case> {
-    let limit = Duration::from_secs(if request.full { 3600 } else { 1200 });
+    let limit = Duration::from_secs(if request.full { 5400 } else { 2400 });
     let mut command = cargo(&["test", "--release", "--workspace", "--no-fail-fast"]);
     if let Some(filter) = &request.filter {
         command.args(["--", filter]);
