@@ -64,7 +64,11 @@ impl Coordinator {
         self.apply(decision).0
     }
 
-    fn end(&mut self, producer: ProducerIdEpoch, commit: bool) -> (Result<ProducerIdEpoch, ErrorCode>, Option<Markers>) {
+    fn end(
+        &mut self,
+        producer: ProducerIdEpoch,
+        commit: bool,
+    ) -> (Result<ProducerIdEpoch, ErrorCode>, Option<Markers>) {
         let decision = self.shard.end(self.now_ms, ID, producer, commit, self.version, self.spare);
         self.apply(decision)
     }
@@ -211,7 +215,7 @@ fn timeouts_and_limits() {
     let (record, markers) = it.shard.abort_timed_out(due_ms + 1, ID, 2).unwrap();
     it.replay(&record);
     assert_eq!((markers.commit, markers.producer), (false, of(100, 1)));
-    assert_eq!(it.shard.interrupted(), [markers.clone()], "a restart finds what is left to do");
+    assert_eq!(it.shard.interrupted(), std::slice::from_ref(&markers), "a restart finds what is left to do");
     it.complete(&markers);
     assert_eq!(it.shard.interrupted(), []);
     assert_eq!(it.end(producer, true).0, Err(ErrorCode::InvalidTxnState), "the producer hears of it");

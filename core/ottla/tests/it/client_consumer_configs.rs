@@ -198,7 +198,8 @@ async fn client_rack_and_an_assignor_of_ones_own() {
     let curious: Arc<Curious> = Arc::default();
     let pairs = [("group.id", "g"), ("client.rack", "attic"), ("partition.assignment.strategy", "curious")];
     let (configs, _) = Configs::parse(Scope::Consumer, pairs).expect("each is valid");
-    let options = ConsumerOptions::with_assignors(&configs, &[curious.clone()]).expect("they fit together");
+    let assignors: [Arc<dyn Assignor>; 1] = [curious.clone()];
+    let options = ConsumerOptions::with_assignors(&configs, &assignors).expect("they fit together");
     let consumer = client.consumer(options);
     consumer.subscribe(["t"]).expect("valid");
     poll_until(&[&consumer], &mut Vec::new(), |_| consumer.assignment().len() == 1).await;

@@ -165,7 +165,7 @@ async fn a_broker_that_restarts_does_not_end_a_group() {
     a.commit_sync().await.expect("committed");
     b.commit_sync().await.expect("committed");
     first.close().await.expect("closes");
-    let again = Broker::builder().directory(&folder.0).listener(&format!("PLAINTEXT://{address}"));
+    let again = Broker::builder().directory(&folder.0).listener(format!("PLAINTEXT://{address}"));
     let again = again.start().await.expect("starts again");
     produce(&client, "t", numbers(30..60)).await;
     poll_until(&[&a, &b], &mut values, |values| settled(&[&a, &b], 3) && values.len() >= 60).await;

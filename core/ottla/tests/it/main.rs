@@ -3,6 +3,9 @@
 //! Goal: what a program that embeds a broker relies on. Method: real brokers in memory and on directories, over TCP and in
 //! process; nothing here sleeps to wait for anything.
 
+// Tests watch from outside, with tasks and limits of the runtime's own: what they watch runs in an Env.
+#![allow(clippy::disallowed_methods)]
+
 mod client_admin;
 mod client_admin_more;
 mod client_admin_offsets;
