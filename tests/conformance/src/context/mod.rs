@@ -128,6 +128,11 @@ impl Context {
         self.inner.broker.addresses()
     }
 
+    /// Whether faults are injected.
+    pub fn is_under_faults(&self) -> bool {
+        !self.inner.configs.is_empty()
+    }
+
     /// A name for a topic, group or transactional id of this scenario.
     pub fn name(&self, name: &str) -> String {
         format!("{}-{name}", self.inner.prefix)
