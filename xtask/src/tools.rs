@@ -47,6 +47,11 @@ pub fn conformance() -> Result<PathBuf, String> {
     built("ottla-conformance", "ottla-conformance")
 }
 
+/// The Rust member of the mixed groups.
+pub fn mixed_member() -> Result<PathBuf, String> {
+    built("ottla-conformance", "ottla-mixed-member")
+}
+
 /// The program of tests/security.
 pub fn security() -> Result<PathBuf, String> {
     built("ottla-security", "ottla-security")

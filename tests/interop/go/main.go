@@ -26,7 +26,7 @@ func main() {
 	args := os.Args[1:]
 	switch args[0] {
 	case "member":
-		member(args[1], args[2], args[3])
+		member(args[1], args[2], args[3], args[4])
 	case "produce":
 		from, _ := strconv.Atoi(args[3])
 		n, _ := strconv.Atoi(args[4])
@@ -75,13 +75,33 @@ func fetchWait() time.Duration {
 }
 
 // member prints the lines that are described in java/src/Member.java.
-func member(bootstrap, group, topic string) {
-	print := func(_ context.Context, _ *kgo.Client, topics map[string][]int32) {
-		fmt.Println("a " + strings.Trim(strings.ReplaceAll(fmt.Sprint(topics[topic]), " ", ","), "[]"))
+func member(bootstrap, group, topic, assignor string) {
+	share := map[int32]bool{}
+	show := func() {
+		var partitions []string
+		for p := range share {
+			partitions = append(partitions, strconv.Itoa(int(p)))
+		}
+		fmt.Println("a " + strings.Join(partitions, ","))
 	}
-	none := func(context.Context, *kgo.Client, map[string][]int32) { fmt.Println("a ") }
+	print := func(_ context.Context, _ *kgo.Client, topics map[string][]int32) {
+		for _, p := range topics[topic] {
+			share[p] = true
+		}
+		show()
+	}
+	none := func(_ context.Context, _ *kgo.Client, topics map[string][]int32) {
+		for _, p := range topics[topic] {
+			delete(share, p)
+		}
+		show()
+	}
+	balancer := kgo.RangeBalancer()
+	if assignor == "cooperative" {
+		balancer = kgo.CooperativeStickyBalancer()
+	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
-		kgo.Balancers(kgo.RangeBalancer()),
+		kgo.Balancers(balancer),
 		kgo.HeartbeatInterval(300*time.Millisecond), kgo.FetchMaxWait(fetchWait()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.BlockRebalanceOnPoll(), kgo.OnPartitionsAssigned(print), kgo.OnPartitionsRevoked(none), kgo.OnPartitionsLost(none))
 	stop(err)

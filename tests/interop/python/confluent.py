@@ -325,17 +325,19 @@ class Interop(Check):
         equal(["MSG_SIZE_TOO_LARGE", None], errors, "errors")
 
 
-def member(bootstrap, group, topic):
-    """A member of the mixed group; the lines it prints are described in java/src/Member.java."""
-
-    def assigned(consumer, partitions):
-        print("a " + ",".join(str(p.partition) for p in partitions), flush=True)
-
+def member(bootstrap, group, topic, assignor):
+    """A member of a mixed group; the lines it prints are described in java/src/Member.java."""
     config = {"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False}
-    consumer = Consumer({**config, "partition.assignment.strategy": "range", "heartbeat.interval.ms": 300, **QUIET})
-    consumer.subscribe([topic], on_assign=assigned, on_revoke=lambda *_: print("a ", flush=True))
+    strategy = "cooperative-sticky" if assignor == "cooperative" else "range"
+    consumer = Consumer({**config, "partition.assignment.strategy": strategy, "heartbeat.interval.ms": 300, **QUIET})
+    consumer.subscribe([topic])
+    shown = ""
     while not select.select([sys.stdin], [], [], 0)[0]:
         messages = [m for m in consumer.consume(100, 0.1) if not m.error()]
+        share = ",".join(str(p.partition) for p in consumer.assignment())
+        if share != shown:
+            print("a " + share, flush=True)
+            shown = share
         if messages:
             consumer.commit(asynchronous=False)
             for message in messages:
@@ -346,7 +348,7 @@ def member(bootstrap, group, topic):
 
 if __name__ == "__main__":
     if sys.argv[1] == "member":
-        member(*sys.argv[2:5])
+        member(*sys.argv[2:6])
     else:
         interop = Interop(*sys.argv[1:3])
         interop.all()

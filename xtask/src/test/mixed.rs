@@ -1,6 +1,7 @@
-//! One group of five client families: Java, librdkafka, KafkaJS, aiokafka and franz-go share a topic of twelve partitions with
-//! the range assignor. Whenever the shares have settled, records are produced, and each must be read exactly once; then one
-//! member leaves, until the last is alone.
+//! Groups of several client families on a topic of twelve partitions: Java, librdkafka, KafkaJS, aiokafka, franz-go and
+//! Ottla's Rust client with the range assignor, and those of them that know it with the cooperative sticky one. Whenever the
+//! shares have settled, records are produced, and each must be read exactly once; then one member leaves, until the last is
+//! alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{ChildStdin, Command};
@@ -15,8 +16,18 @@ use crate::tools;
 const PARTITIONS: usize = 12;
 /// Produced in each phase.
 const RECORDS: usize = 1200;
-const GROUP: &str = "mixed";
-const TOPIC: &str = "mixed-topic";
+
+/// A group: its assignor, which also names its topic, and its members in the order in which they leave.
+struct Mixed {
+    assignor: &'static str,
+    families: &'static [&'static str],
+}
+
+/// Each size that a group has had is a case.
+const GROUPS: [Mixed; 2] = [
+    Mixed { assignor: "range", families: &["java", "confluent-kafka", "kafkajs", "aiokafka", "franz-go", "rust"] },
+    Mixed { assignor: "cooperative", families: &["rust", "java", "confluent-kafka", "franz-go"] },
+];
 
 struct Member {
     name: &'static str,
@@ -28,9 +39,11 @@ struct Member {
 }
 
 impl Member {
-    fn start(name: &'static str, mut command: Command, bootstrap: &str) -> Result<Member, String> {
-        command.args(["member", bootstrap, GROUP, TOPIC]);
-        let mut program = Program::start(&mut command, &log_file(&format!("member-{name}"))?)?;
+    fn start(name: &'static str, bootstrap: &str, assignor: &str) -> Result<Member, String> {
+        let mut command = command(name)?;
+        let (group, topic) = (format!("mixed-{assignor}"), topic(assignor));
+        command.args(["member", bootstrap, &group, &topic, assignor]);
+        let mut program = Program::start(&mut command, &log_file(&format!("member-{assignor}-{name}"))?)?;
         let (stdin, lines) = (program.stdin(), program.lines());
         Ok(Member { name, program, stdin, lines, share: BTreeSet::new(), left: false })
     }
@@ -48,45 +61,63 @@ impl Member {
     }
 }
 
-pub const PHASES: [&str; 5] = ["five-members", "four-members", "three-members", "two-members", "one-member"];
-
-pub fn run_all(bootstrap: &str) -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
-    let outcome = play(bootstrap, &mut cases);
-    for phase in &PHASES[cases.len()..] {
-        cases.push(Case::failed(&format!("mixed-group {phase}"), outcome.as_ref().err().map_or("", String::as_str)));
-    }
-    cases
+fn topic(assignor: &str) -> String {
+    format!("mixed-topic-{assignor}")
 }
 
-fn play(bootstrap: &str, cases: &mut Vec<Case>) -> Result<(), String> {
-    let go = tools::go()?;
-    let log = log_file("mixed")?;
-    let create = format!("{PARTITIONS}");
-    go_run(Command::new(&go).args(["create", bootstrap, TOPIC, &create]), &log)?;
+/// A family's program.
+fn command(family: &str) -> Result<Command, String> {
     let python = |program: &str| -> Result<Command, String> {
         let mut command = Command::new(tools::python()?);
         command.arg(tools::root().join("tests/interop/python").join(program)).env("PYTHONDONTWRITEBYTECODE", "1");
         Ok(command)
     };
-    let classes = java_classes(tools::KAFKA_CLIENTS[0])?;
-    let mut members = vec![
-        Member::start("java", tools::java_command(&classes, "Interop"), bootstrap)?,
-        Member::start("confluent-kafka", python("confluent.py")?, bootstrap)?,
-        Member::start("kafkajs", node(&["interop.js"])?, bootstrap)?,
-        Member::start("aiokafka", python("aio.py")?, bootstrap)?,
-        Member::start("franz-go", Command::new(&go), bootstrap)?,
-    ];
-    for (phase, name) in PHASES.iter().enumerate() {
+    match family {
+        "java" => Ok(tools::java_command(&java_classes(tools::KAFKA_CLIENTS[0])?, "Interop")),
+        "confluent-kafka" => python("confluent.py"),
+        "kafkajs" => node(&["interop.js"]),
+        "aiokafka" => python("aio.py"),
+        "franz-go" => tools::go().map(Command::new),
+        "rust" => tools::mixed_member().map(Command::new),
+        other => Err(format!("no program for {other}")),
+    }
+}
+
+pub fn run_all(bootstrap: &str) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    for group in &GROUPS {
+        let mut passed = Vec::new();
+        let outcome = play(bootstrap, group, &mut passed);
+        for members in (1..=group.families.len() - passed.len()).rev() {
+            let reason = outcome.as_ref().err().map_or("", String::as_str);
+            passed.push(Case::failed(&name(group, members), reason));
+        }
+        cases.extend(passed);
+    }
+    cases
+}
+
+fn name(group: &Mixed, members: usize) -> String {
+    format!("mixed-group {} {members}-members", group.assignor)
+}
+
+fn play(bootstrap: &str, group: &Mixed, cases: &mut Vec<Case>) -> Result<(), String> {
+    let go = tools::go()?;
+    let log = log_file("mixed")?;
+    let (topic, partitions) = (topic(group.assignor), PARTITIONS.to_string());
+    go_run(Command::new(&go).args(["create", bootstrap, &topic, &partitions]), &log)?;
+    let start = |family: &&'static str| Member::start(family, bootstrap, group.assignor);
+    let mut members = group.families.iter().map(start).collect::<Result<Vec<_>, _>>()?;
+    for phase in 0..group.families.len() {
         let mut seen = BTreeMap::new();
         settle(&mut members, &mut seen)?;
         if !seen.is_empty() {
             return Err(format!("{} records were read again after a rebalance", seen.len()));
         }
         let (from, count) = ((phase * RECORDS).to_string(), RECORDS.to_string());
-        go_run(Command::new(&go).args(["produce", bootstrap, TOPIC, &from, &count]), &log)?;
+        go_run(Command::new(&go).args(["produce", bootstrap, &topic, &from, &count]), &log)?;
         read(&mut members, &mut seen, phase * RECORDS)?;
-        cases.push(Case::passed(&format!("mixed-group {name}")));
+        cases.push(Case::passed(&name(group, members.len())));
         leave(&mut members.remove(0))?;
     }
     Ok(())

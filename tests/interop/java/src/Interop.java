@@ -30,7 +30,7 @@ public final class Interop {
 
     public static void main(String[] args) throws Exception {
         if (args[0].equals("member")) {
-            Member.run(args[1], args[2], args[3]);
+            Member.run(args[1], args[2], args[3], args[4].equals("cooperative"));
             return;
         }
         Interop interop = new Interop(args[0], args[1]);

@@ -6,30 +6,29 @@ import java.util.*;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.consumer.*;
-import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /**
- * A member of the mixed group: prints "a 0,3,5" at each assignment and "r VALUE" for each record after its offset is committed,
+ * A member of the mixed group: prints "a 0,3,5" whenever its share has changed and "r VALUE" for each record after its offset is committed,
  * and leaves the group when its standard input ends.
  */
 final class Member {
-    static void run(String bootstrap, String group, String topic) throws Exception {
+    static void run(String bootstrap, String group, String topic, boolean cooperative) throws Exception {
+        String assignor = cooperative ? CooperativeStickyAssignor.class.getName() : RangeAssignor.class.getName();
         Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "group.id", group, "auto.offset.reset", "earliest",
-            "enable.auto.commit", false, "heartbeat.interval.ms", 300, "partition.assignment.strategy", RangeAssignor.class.getName());
+            "enable.auto.commit", false, "heartbeat.interval.ms", 300, "partition.assignment.strategy", assignor);
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
-            consumer.subscribe(List.of(topic), new ConsumerRebalanceListener() {
-                public void onPartitionsRevoked(Collection<TopicPartition> partitions) { print("a "); }
-                public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
-                    print("a " + partitions.stream().map(p -> "" + p.partition()).collect(Collectors.joining(",")));
-                }
-            });
+            consumer.subscribe(List.of(topic));
             AtomicBoolean leave = new AtomicBoolean();
             Thread input = new Thread(() -> leave.set(ended()));
             input.setDaemon(true);
             input.start();
+            String shown = "";
             while (!leave.get()) {
                 ConsumerRecords<byte[], byte[]> records = consumer.poll(Duration.ofMillis(100));
+                String share = consumer.assignment().stream().map(p -> "" + p.partition()).collect(Collectors.joining(","));
+                if (!share.equals(shown)) print("a " + share);
+                shown = share;
                 if (records.isEmpty()) continue;
                 consumer.commitSync();
                 records.forEach(r -> print("r " + new String(r.value(), UTF_8)));
