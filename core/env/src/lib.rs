@@ -244,6 +244,8 @@ impl Env {
         F::Output: Send,
     {
         let name = name.into();
+        // Boxed once: each of the layers around it would otherwise be as large as it is.
+        let future = Box::pin(future);
         let future = async move {
             future.await;
         };

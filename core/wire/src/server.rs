@@ -69,7 +69,8 @@ pub(crate) async fn serve<S: Service>(shared: Arc<Shared<S>>, mut stream: Stream
         let bytes = shared.budget.hold(frame.len());
         let Ok(seat) = shared.admission.clone().acquire_owned().await else { return None };
         let admission = Admission { _seat: seat, _bytes: bytes };
-        match shared.service.call(&mut session, frame, admission).await {
+        // Boxed: a connection that is idle shall not be as large as its largest request.
+        match Box::pin(shared.service.call(&mut session, frame, admission)).await {
             Answer::Frame(content) => {
                 // A peer that never reads is a peer that is idle: the same limit ends both.
                 match shared.env.timeout(limits.idle, stream.write_frame(content)).await {
