@@ -35,7 +35,12 @@ pub struct Side {
 }
 
 async fn connect(env: &Env, address: &str) -> Result<ClientConnection, ClientError> {
-    let options = ConnectOptions { client_id: "differential".into(), connect_timeout: LIMIT, in_flight_max: 10, ..Default::default() };
+    let options = ConnectOptions {
+        client_id: "differential".into(),
+        connect_timeout: LIMIT,
+        in_flight_max: 10,
+        ..Default::default()
+    };
     ClientConnection::connect(env, address, &options).await
 }
 
