@@ -232,7 +232,7 @@ fn rename_cluster(env: &Env, layout: &Layout, cluster_id: &str) -> Result<(), St
 }
 
 impl Broker {
-    /// Starts a broker that has all that this one has now, and goes on by itself: see [the module](self) for what that is.
+    /// Starts a broker that has all that this one has now, and goes on by itself: see the head of this file for what that is.
     ///
     /// `base` is a new or empty directory for its files, on the same file system if they are to be shared. Without one a
     /// broker in memory has its fork in memory, and one on disk has it beside its first log directory

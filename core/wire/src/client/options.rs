@@ -16,7 +16,7 @@ pub struct ConnectOptions {
     pub connect_timeout: Duration,
     /// Requests on the wire at once; a further one waits.
     pub in_flight_max: usize,
-    /// TLS and SASL; for SASL, [`ClientConnection::authenticate`] has to be called too.
+    /// TLS and SASL; for SASL, [`authenticate`](crate::ClientConnection::authenticate) has to be called too.
     pub security: Arc<Security>,
     /// `send.buffer.bytes`; `None` is the system's.
     pub send_buffer: Option<u32>,
