@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use super::{Lab, expect};
@@ -67,8 +68,13 @@ pub fn sigterm(lab: &Lab) -> Result<(), String> {
     let lines = member.lines();
     let joined = |line: &String| line.starts_with("a ") && line.len() > 2;
     let end = std::time::Instant::now() + Duration::from_secs(20);
-    while !lines.recv_timeout(Duration::from_secs(20)).is_ok_and(|l| joined(&l)) {
-        expect(std::time::Instant::now() < end, || "the member did not join".to_owned())?;
+    loop {
+        match lines.recv_timeout(end.saturating_duration_since(std::time::Instant::now())) {
+            Ok(line) if joined(&line) => break,
+            Ok(_) => {}
+            Err(RecvTimeoutError::Timeout) => return Err("the member did not join".to_owned()),
+            Err(RecvTimeoutError::Disconnected) => return Err("the member ended: see sigterm-member.log".to_owned()),
+        }
     }
     std::thread::sleep(Duration::from_secs(1)); // Its records are read and it waits for more.
     let limit = if matches!(lab.engine, Engine::Kafka(_)) { 30_000 } else { 1_000 };
@@ -79,6 +85,6 @@ pub fn sigterm(lab: &Lab) -> Result<(), String> {
 
 fn member(lab: &Lab, broker: &Broker, topic: &str) -> Result<Program, String> {
     let mut command = Command::new(&lab.go);
-    command.args(["member", &broker.bootstrap, "waiting", topic]).env("FETCH_WAIT_MS", "30000");
+    command.args(["member", &broker.bootstrap, "waiting", topic, "range"]).env("FETCH_WAIT_MS", "30000");
     Program::start(&mut command, &log_file("sigterm-member")?)
 }
