@@ -42,6 +42,8 @@ pub(crate) struct Broker {
     pub(crate) address: String,
     /// `None` for a bootstrap server.
     node: Option<i32>,
+    /// The number under which metrics show it.
+    shown: Option<i32>,
     general: Slot,
     produce: Slot,
     fetch: Slot,
@@ -67,12 +69,23 @@ impl Broker {
     /// A bootstrap server: which node it is, is not known.
     pub(crate) fn new(address: String) -> Broker {
         let (general, produce, fetch) = (Slot::default(), Slot::default(), Slot::default());
-        Broker { address, node: None, general, produce, fetch }
+        Broker { address, node: None, shown: None, general, produce, fetch }
     }
 
     /// Node `node` of the cluster.
     pub(crate) fn at(node: i32, address: String) -> Broker {
-        Broker { node: Some(node), ..Broker::new(address) }
+        Broker { node: Some(node), shown: Some(node), ..Broker::new(address) }
+    }
+
+    /// Node `node` as the coordinator of a group, with connections beside those to the same node as a leader. In metrics
+    /// it has a number of its own, as in Kafka's clients.
+    pub(crate) fn coordinator(node: i32, address: String) -> Broker {
+        Broker { shown: Some(i32::MAX - node), ..Broker::at(node, address) }
+    }
+
+    /// Which node it is; `None` for a bootstrap server.
+    pub(crate) fn node(&self) -> Option<i32> {
+        self.node
     }
 
     fn slot(&self, purpose: Purpose) -> &Slot {
@@ -139,7 +152,7 @@ impl Broker {
             send_buffer: options.send_buffer,
             receive_buffer: options.receive_buffer,
             idle_max: Some(options.connections_max_idle),
-            traffic: Some(options.network.connection(self.node)),
+            traffic: Some(options.network.connection(self.shown)),
         };
         let wire = match ClientConnection::connect(env, &self.address, &dial).await {
             Ok(wire) => wire,
@@ -275,7 +288,8 @@ impl Connection {
             return Error::from(error);
         }
         // A listener with SASL answers ApiVersions and hangs up at the first request proper.
-        let hint = matches!(error, ClientError::Disconnected(_)) && self.wire.answers() == 1;
+        let hint = matches!(&error, ClientError::Disconnected(reason) if !reason.contains("this client"))
+            && self.wire.answers() == 1;
         let error = Error::from(error).context(self.wire.address());
         if hint { error.hint("does this listener want SASL? see security.protocol") } else { error }
     }

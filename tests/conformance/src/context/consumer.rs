@@ -2,7 +2,7 @@
 
 use super::{Context, Outcome, Wrong, unexpected};
 use crate::protocol::consumer::{Event, GroupMetadata, Incoming, Polled};
-use crate::protocol::{ConsumerCommand, Failure, FailureKind, Partition, PartitionOffset, Reply};
+use crate::protocol::{ConsumerCommand, Failure, Partition, PartitionOffset, Reply};
 use std::time::Duration;
 
 /// How long a poll of these helpers waits, and how long they go on altogether.
@@ -162,13 +162,9 @@ impl Consumer {
         }
     }
 
-    /// Closes it; the events that came meanwhile. Under faults the word that it leaves may get lost, which a client may
-    /// tell and need not mend: it is closed all the same.
+    /// Closes it; the events that came meanwhile.
     pub async fn close(&self) -> Outcome<Vec<Event>> {
-        match self.ask(ConsumerCommand::Close { timeout_ms: 20_000, leave: None }).await {
-            Err(failure) if self.context.is_under_faults() && failure.kind == FailureKind::Retriable => Ok(Vec::new()),
-            closed => Ok(polled(closed?)?.events),
-        }
+        Ok(polled(self.ask(ConsumerCommand::Close { timeout_ms: 20_000, leave: None }).await?)?.events)
     }
 }
 

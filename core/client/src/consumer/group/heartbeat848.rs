@@ -255,6 +255,6 @@ pub(super) async fn leave(
         group.ask(client, Lane::Calls, |_| request, i16::MAX, timeout, deadline).await?;
     match ErrorCode::from_code(answer.error_code) {
         ErrorCode::None | ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch => Ok(()),
-        code => Err(Error::from_code(code, &group.label(), answer.error_message.as_deref())),
+        code => Err(group.refused(client, code, answer.error_message.as_deref())),
     }
 }

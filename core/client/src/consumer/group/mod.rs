@@ -24,7 +24,7 @@ use crate::retry::Deadline;
 use classic::{Action, Classic, Completion, Identity};
 use kip848::Modern;
 use membership::Membership;
-use ottla_model::{Str, TopicPartition};
+use ottla_model::{ErrorCode, Str, TopicPartition};
 use ottla_protocol::Request;
 use ottla_protocol::leave_group_request::{LeaveGroupRequest, MemberIdentity};
 use ottla_protocol::leave_group_response::LeaveGroupResponse;
@@ -122,12 +122,17 @@ impl Group {
         let coordinator = client.coordinator(&self.coordinator_of(), deadline).await?;
         let link = {
             let mut link = self.link.lock();
-            if link.as_ref().is_none_or(|link| link.address != coordinator.address) {
+            let fits = |link: &Link| link.address == coordinator.address && link.calls.node() == coordinator.node();
+            if !link.as_ref().is_some_and(fits) {
                 if let Some(old) = link.take() {
                     old.close();
                 }
-                let broker = || Arc::new(Broker::new(coordinator.address.clone()));
-                *link = Some(Link { address: coordinator.address.clone(), calls: broker(), joins: broker() });
+                let address = || coordinator.address.clone();
+                let broker = || match coordinator.node() {
+                    Some(node) => Arc::new(Broker::coordinator(node, address())),
+                    None => Arc::new(Broker::new(address())),
+                };
+                *link = Some(Link { address: address(), calls: broker(), joins: broker() });
             }
             link.clone().expect("set above")
         };
@@ -159,6 +164,14 @@ impl Group {
             self.forget_coordinator(client);
         }
         result
+    }
+
+    /// The error of an answer; a coordinator that is none any more is looked for anew by the next call.
+    fn refused(&self, client: &Client, code: ErrorCode, message: Option<&str>) -> Error {
+        if matches!(code, ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable) {
+            self.forget_coordinator(client);
+        }
+        Error::from_code(code, &self.label(), message)
     }
 
     pub(super) fn close_links(&self) {
@@ -430,18 +443,27 @@ pub(super) async fn leave(
     group.asked(shared, deadline).await;
     let Some(identity) = identity else { return result };
     let fixed = group.instance_id.is_some();
-    let told = match (how, group.is_classic) {
-        // A static member's absence is left to its session timeout.
-        (GroupMembership::Default, true) if fixed => Ok(()),
-        // KIP-848 knows a static member that will come back.
-        (GroupMembership::Remain, _) if !fixed || group.is_classic => Ok(()),
-        (_, true) => send_leave(&shared.client, group, &identity, reason, deadline).await,
-        (how, false) => {
-            let for_good = !fixed || how == GroupMembership::Leave;
-            heartbeat848::leave(shared, group, &identity, for_good, deadline).await
+    let client = &shared.client;
+    let mut backoff = client.backoff();
+    loop {
+        let told = match (how, group.is_classic) {
+            // A static member's absence is left to its session timeout.
+            (GroupMembership::Default, true) if fixed => Ok(()),
+            // KIP-848 knows a static member that will come back.
+            (GroupMembership::Remain, _) if !fixed || group.is_classic => Ok(()),
+            (_, true) => send_leave(client, group, &identity, reason, deadline).await,
+            (how, false) => {
+                let for_good = !fixed || how == GroupMembership::Leave;
+                heartbeat848::leave(shared, group, &identity, for_good, deadline).await
+            }
+        };
+        // A connection that another request has ended, a coordinator that has moved: otherwise the others would wait for
+        // session.timeout.ms. To leave twice does no harm.
+        match told {
+            Err(error) if error.is_retriable() && backoff.pause(client.env(), deadline).await => {}
+            told => return result.and(told),
         }
-    };
-    result.and(told)
+    }
 }
 
 async fn send_leave(client: &Client, group: &Group, who: &Identity, reason: &str, deadline: &Deadline) -> Result<()> {
@@ -463,10 +485,10 @@ async fn send_leave(client: &Client, group: &Group, who: &Identity, reason: &str
     let response: LeaveGroupResponse = group.ask(client, Lane::Calls, request, i16::MAX, timeout, deadline).await?;
     let code =
         response.members.first().map_or(response.error_code, |member| member.error_code.max(response.error_code));
-    match ottla_model::ErrorCode::from_code(code) {
+    match ErrorCode::from_code(code) {
         // Gone already is gone.
-        ottla_model::ErrorCode::None | ottla_model::ErrorCode::UnknownMemberId => Ok(()),
-        code => Err(Error::from_code(code, &group.label(), None)),
+        ErrorCode::None | ErrorCode::UnknownMemberId => Ok(()),
+        code => Err(group.refused(client, code, None)),
     }
 }
 
