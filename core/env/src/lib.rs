@@ -11,6 +11,7 @@
 mod activity;
 mod clock;
 pub mod fs;
+mod near;
 mod random;
 mod simulator;
 mod task;
@@ -32,10 +33,12 @@ use tokio::sync::Semaphore;
 
 pub use clock::{ClockError, VirtualClock};
 pub use fs::{DEFAULT_OPEN_FILES_MAX, DirEntry, DirLock, File, FileCache, Fs, LockError, OpenMode, RealFile};
+pub use near::Near;
 pub use simulator::{SimulationError, Simulator};
 pub use task::Task;
 
 use activity::Counted;
+use near::NearTask;
 use simulator::World;
 use timers::{Sleep, Timers};
 
@@ -258,6 +261,21 @@ impl Env {
             }
             Kind::Simulated(world) => Task::watched(name.clone(), world.spawn(name, future)),
         }
+    }
+
+    /// As [`Env::spawn`], and with a way to run the task from outside for those who have just given it something to do. On a
+    /// virtual clock and in a simulation that way leads to the executor, which has to see every turn.
+    ///
+    /// # Panics
+    /// As `spawn`.
+    pub fn spawn_near<F>(&self, name: impl Into<Cow<'static, str>>, future: F) -> (Task, Near)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Kind::Real { runtime, .. } = &self.0.kind else { return (self.spawn(name, future), Near::default()) };
+        let runtime = handle(runtime);
+        let (task, near) = NearTask::new(&runtime, future);
+        (Task::tokio(name.into(), runtime.spawn(task)), near)
     }
 
     /// Runs `job` on a thread where it may wait for a disk. At most [`DEFAULT_BLOCKING_THREADS_MAX`] jobs of one
