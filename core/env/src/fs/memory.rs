@@ -23,9 +23,41 @@ enum Node {
     File(Arc<MemFile>),
 }
 
+/// How many more changes a file system takes, if that is bounded: see [`super::Fs::crash_after`].
+#[derive(Default)]
+pub(super) struct Crash(Mutex<Option<u64>>);
+
+impl Crash {
+    pub(super) fn after(&self, changes: Option<u64>) {
+        *self.0.lock() = changes;
+    }
+
+    /// Counts a change; an error if it is one too many, with whether it is the first one.
+    fn change(&self) -> Result<(), (bool, io::Error)> {
+        let mut left = self.0.lock();
+        let Some(count) = *left else { return Ok(()) };
+        // Two states behind the last change: the next one is cut short, the others do not happen.
+        match count {
+            0 | u64::MAX => {
+                *left = Some(u64::MAX);
+                Err((count == 0, io::Error::other("the file system has crashed, as it was told to")))
+            }
+            count => {
+                *left = Some(count - 1);
+                Ok(())
+            }
+        }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.change().map_err(|(_, error)| error)
+    }
+}
+
 /// The paths. A directory is there if it was made; the root always is.
 #[derive(Default)]
 pub(super) struct MemFs {
+    pub(super) crash: Arc<Crash>,
     /// Lock order: this, then a file's path or content.
     nodes: Mutex<BTreeMap<PathBuf, Node>>,
     /// The directories that are locked.
@@ -85,7 +117,8 @@ impl MemFs {
                 if matches!(mode, OpenMode::Read | OpenMode::ReadWrite) {
                     return Err(io::ErrorKind::NotFound.into());
                 }
-                let file = Arc::new(MemFile::new(path.clone()));
+                self.crash.check()?;
+                let file = Arc::new(MemFile::new(path.clone(), self.crash.clone()));
                 nodes.insert(path, Node::File(file.clone()));
                 Ok(file)
             }
@@ -102,6 +135,7 @@ impl MemFs {
     }
 
     pub(super) fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.crash.check()?;
         let path = normal(path);
         let mut nodes = self.nodes.lock();
         let missing: Vec<PathBuf> = path.ancestors().filter(|dir| !is_root(dir)).map(Path::to_path_buf).collect();
@@ -116,6 +150,7 @@ impl MemFs {
     }
 
     pub(super) fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.crash.check()?;
         let path = normal(path);
         let mut nodes = self.nodes.lock();
         match nodes.get(&path) {
@@ -130,6 +165,7 @@ impl MemFs {
 
     /// Removes this very file, unless its name has gone to another one.
     pub(super) fn remove_open(&self, file: &Arc<MemFile>) -> io::Result<()> {
+        self.crash.check()?;
         let mut nodes = self.nodes.lock();
         let path = file.path();
         match nodes.get(&path) {
@@ -142,6 +178,7 @@ impl MemFs {
     }
 
     pub(super) fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.crash.check()?;
         let path = normal(path);
         let mut nodes = self.nodes.lock();
         match nodes.get(&path) {
@@ -158,11 +195,13 @@ impl MemFs {
     }
 
     pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.crash.check()?;
         let (from, to) = (normal(from), normal(to));
         rename(&mut self.nodes.lock(), &from, &to)
     }
 
     pub(super) fn rename_open(&self, file: &Arc<MemFile>, to: &Path) -> io::Result<()> {
+        self.crash.check()?;
         let mut nodes = self.nodes.lock();
         let from = file.path();
         match nodes.get(&from) {
@@ -200,6 +239,7 @@ impl MemFs {
     }
 
     pub(super) fn write_atomic(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.crash.check()?;
         let path = normal(path);
         let mut nodes = self.nodes.lock();
         check_parent(&nodes, &path)?;
@@ -207,8 +247,8 @@ impl MemFs {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         // A new file, as a rename brings it: who has the old one open keeps its content.
-        let file = MemFile::new(path.clone());
-        file.write_at(0, &[Bytes::copy_from_slice(content)])?;
+        let file = MemFile::new(path.clone(), self.crash.clone());
+        file.write(0, &[Bytes::copy_from_slice(content)])?;
         nodes.insert(path, Node::File(Arc::new(file)));
         Ok(())
     }
@@ -248,6 +288,7 @@ fn rename(nodes: &mut BTreeMap<PathBuf, Node>, from: &Path, to: &Path) -> io::Re
 /// A file in memory. Lives as long as someone has it open, also without a name.
 pub(super) struct MemFile {
     path: Mutex<PathBuf>,
+    crash: Arc<Crash>,
     /// Shared by the files that were linked, until one of them is written.
     content: RwLock<Arc<Content>>,
 }
@@ -261,8 +302,8 @@ struct Content {
 }
 
 impl MemFile {
-    fn new(path: PathBuf) -> MemFile {
-        MemFile { path: Mutex::new(path), content: RwLock::default() }
+    fn new(path: PathBuf, crash: Arc<Crash>) -> MemFile {
+        MemFile { path: Mutex::new(path), crash, content: RwLock::default() }
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -302,6 +343,14 @@ impl MemFile {
     }
 
     pub(super) fn write_at(&self, position: u64, buffers: &[Bytes]) -> io::Result<()> {
+        let Err((is_torn, error)) = self.crash.change() else { return self.write(position, buffers) };
+        if is_torn && let Some(first) = buffers.first() {
+            self.write(position, &[first.slice(..first.len() / 2)])?;
+        }
+        Err(error)
+    }
+
+    fn write(&self, position: u64, buffers: &[Bytes]) -> io::Result<()> {
         let mut content = self.content.write();
         let content = Arc::make_mut(&mut content);
         let size: u64 = buffers.iter().map(|buffer| buffer.len() as u64).sum();
@@ -327,6 +376,7 @@ impl MemFile {
     }
 
     pub(super) fn set_len(&self, len: u64) -> io::Result<()> {
+        self.crash.check()?;
         Arc::make_mut(&mut self.content.write()).set_len(len)
     }
 }

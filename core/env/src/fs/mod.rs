@@ -89,6 +89,15 @@ impl Fs {
         matches!(self.0, Kind::Memory(_))
     }
 
+    /// For tests of crashes, in memory only: lets so many more changes through (a file made, written, cut, renamed or
+    /// removed; a directory likewise), cuts the next write in half, and refuses whatever comes then. Reads go on. `None` ends
+    /// that: what a restart finds is what there was at the crash.
+    pub fn crash_after(&self, changes: Option<u64>) {
+        if let Kind::Memory(fs) = &self.0 {
+            fs.crash.after(changes);
+        }
+    }
+
     /// The descriptor cache; none in memory.
     pub fn file_cache(&self) -> Option<&Arc<FileCache>> {
         match &self.0 {

@@ -364,3 +364,25 @@ fn a_full_disk_is_an_error() {
     let file = Fs::real().open(Path::new("/dev/full"), OpenMode::ReadWrite).unwrap();
     assert_eq!(file.write_at(0, &[bytes("x"), bytes("y")]).unwrap_err().kind(), ErrorKind::StorageFull);
 }
+
+/// A file system that crashes: what was done before is there, one write is torn, nothing comes after.
+#[test]
+fn a_crash_in_memory() {
+    let fs = Fs::memory();
+    let dir = Path::new("/d");
+    fs.create_dir_all(dir).unwrap();
+    fs.crash_after(Some(2));
+    let file = fs.open(&dir.join("a"), OpenMode::Create).unwrap();
+    file.write_at(0, &[Bytes::from_static(b"whole")]).unwrap();
+    assert!(file.write_at(5, &[Bytes::from_static(b"half")]).is_err());
+    assert!(file.write_at(0, &[Bytes::from_static(b"nothing")]).is_err());
+    assert!(fs.rename(&dir.join("a"), &dir.join("b")).is_err());
+    assert!(fs.write_atomic(&dir.join("c"), b"c", false).is_err());
+    assert!(fs.remove_file(&dir.join("a")).is_err());
+    assert!(fs.open(&dir.join("a"), OpenMode::Create).is_ok(), "nothing changes by that");
+    fs.crash_after(None);
+    assert_eq!(fs.read(&dir.join("a")).unwrap(), b"wholeha");
+    assert!(!fs.exists(&dir.join("c")));
+    file.set_len(1).unwrap();
+    assert_eq!(fs.read(&dir.join("a")).unwrap(), b"w");
+}
