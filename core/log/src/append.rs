@@ -224,7 +224,7 @@ impl Log {
             let size = segment.size().map_err(|source| LogError::Io { doing: "open", path: segment.path(), source })?;
             size + batches.bytes as u64 > u64::from(config.segment_bytes)
                 || (size > 0
-                    && segment.waited_ms(now_ms, batches.max_timestamp)? > config.segment_ms - segment.jitter_ms)
+                    && segment.waited_ms(now_ms, batches.max_timestamp)? > config.segment_ms_max() - segment.jitter_ms)
                 || segment.index()?.is_full(config.offset_index_entries_max(), config.time_index_entries_max())
                 || !segment.fits(last_offset)
         };

@@ -1,6 +1,7 @@
 //! Kafka's text checkpoint files: a version line, a count line, then one entry a line. [`OffsetCheckpoint`] is the kind that
 //! lies in a log directory and maps partitions to offsets (`recovery-point-offset-checkpoint`,
-//! `log-start-offset-checkpoint`, `replication-offset-checkpoint`); the leader epochs of a partition use the same frame.
+//! `log-start-offset-checkpoint`, `replication-offset-checkpoint`, `cleaner-offset-checkpoint`); the leader epochs of a
+//! partition use the same frame.
 //!
 //! ```text
 //! 0
@@ -94,6 +95,8 @@ impl OffsetCheckpoint {
     pub const LOG_START: &'static str = "log-start-offset-checkpoint";
     /// Each partition's high watermark.
     pub const REPLICATION: &'static str = "replication-offset-checkpoint";
+    /// Up to where each compacted partition was cleaned.
+    pub const CLEANER: &'static str = "cleaner-offset-checkpoint";
 
     /// The checkpoint of this name in a log directory; nothing is opened yet.
     pub fn new(log_dir: &Path, name: &str) -> OffsetCheckpoint {

@@ -45,6 +45,15 @@ pub struct LogConfig {
     pub flush_messages: i64,
     /// `flush.ms`: the longest a record stays unflushed; `i64::MAX` leaves it to the operating system.
     pub flush_ms: i64,
+    /// `delete.retention.ms`: how long a tombstone stays after the cleaning that first met it.
+    pub delete_retention_ms: i64,
+    /// `min.cleanable.dirty.ratio`: from which share of not yet cleaned bytes on the log is cleaned.
+    pub min_cleanable_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`: a segment is not cleaned before its newest record is this old.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: a log is cleaned when its oldest uncleaned record is older, whatever the ratio; a compacted
+    /// log's segments are rolled by then.
+    pub max_compaction_lag_ms: i64,
     /// `cleanup.policy`.
     pub cleanup_policy: CleanupPolicy,
     /// `compression.type`: `None` is `producer`, batches stay as they came.
@@ -76,6 +85,10 @@ impl Default for LogConfig {
             max_message_bytes: 1024 * 1024 + 12,
             flush_messages: i64::MAX,
             flush_ms: i64::MAX,
+            delete_retention_ms: 24 * HOUR_MS,
+            min_cleanable_dirty_ratio: 0.5,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
             cleanup_policy: CleanupPolicy::default(),
             compression: None,
             compression_level: None,
@@ -93,6 +106,14 @@ impl LogConfig {
         match self.segment_jitter_ms.min(self.segment_ms) {
             max if max > 0 => (env.random_u64() % max as u64) as i64,
             _ => 0,
+        }
+    }
+
+    /// After which time a segment is rolled: `segment.ms`, or `max.compaction.lag.ms` if that is less and the log is compacted.
+    pub(crate) fn segment_ms_max(&self) -> i64 {
+        match self.cleanup_policy.compact {
+            true => self.segment_ms.min(self.max_compaction_lag_ms.max(0)),
+            false => self.segment_ms,
         }
     }
 

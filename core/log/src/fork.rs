@@ -35,6 +35,8 @@ pub struct ForkedLog {
     pub log_end_offset: i64,
     /// Everything below was on the disk.
     pub recovery_point: i64,
+    /// Up to where the log was cleaned, if it ever was.
+    pub first_dirty_offset: Option<i64>,
 }
 
 impl Log {
@@ -85,6 +87,7 @@ impl Log {
             first_base_offset: segments.first().map_or(0, |segment| segment.base_offset),
             log_end_offset,
             recovery_point: self.recovery_point().min(log_end_offset),
+            first_dirty_offset: self.first_dirty_offset(),
         })
     }
 
@@ -149,6 +152,7 @@ impl LogManager {
             };
             write(OffsetCheckpoint::RECOVERY_POINT, &|log| Some(log.recovery_point))?;
             write(OffsetCheckpoint::REPLICATION, &|log| Some(log.log_end_offset))?;
+            write(OffsetCheckpoint::CLEANER, &|log| log.first_dirty_offset)?;
             write(OffsetCheckpoint::LOG_START, &|log| {
                 (log.log_start_offset > log.first_base_offset).then_some(log.log_start_offset)
             })?;
@@ -179,6 +183,9 @@ impl LogManager {
             let (partition, topic_id, mode) = (partition.clone(), Some(topic_id), OpenMode::Clean);
             let log = LogOpen { env, dir: &dir, partition, topic_id, config, mode, log_start_offset }.open()?;
             log.set_high_watermark(forked.log_end_offset);
+            if let Some(offset) = forked.first_dirty_offset {
+                log.set_first_dirty_offset(offset);
+            }
             Ok(Arc::new(log))
         });
         match opened {

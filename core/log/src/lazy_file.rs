@@ -79,9 +79,18 @@ impl LazyFile {
     /// Appends `suffix` to the name and returns the new path; an error of kind `NotFound` if there is no file. Who reads it
     /// goes on.
     pub(crate) fn rename(&self, suffix: &str) -> io::Result<PathBuf> {
+        self.rename_by(|name| format!("{name}{suffix}"))
+    }
+
+    /// Takes `suffix` off the name's end and puts another one there; see [`LazyFile::rename`].
+    pub(crate) fn replace_suffix(&self, suffix: &str, by: &str) -> io::Result<PathBuf> {
+        self.rename_by(|name| format!("{}{by}", name.strip_suffix(suffix).unwrap_or(name)))
+    }
+
+    fn rename_by(&self, name: impl FnOnce(&str) -> String) -> io::Result<PathBuf> {
         let mut slot = self.slot.lock();
         let dir = self.dir.path();
-        let name = format!("{}{suffix}", slot.name);
+        let name = name(&slot.name);
         let to = dir.join(&name);
         match &slot.file {
             Some(file) => self.env.fs().rename_open(file, &to)?,

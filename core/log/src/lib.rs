@@ -1,6 +1,6 @@
 //! One partition on disk, in Kafka's own format: segments with their indexes, recovery, producer state, leader epochs,
-//! retention. [`Log`] is one partition; [`LogManager`] is all partitions of a broker's log directories. The in-memory
-//! broker runs the very same code over the environment's in-memory file system.
+//! retention, compaction. [`Log`] is one partition; [`LogManager`] is all partitions of a broker's log directories. The
+//! in-memory broker runs the very same code over the environment's in-memory file system.
 //!
 //! Everything here is synchronous and takes `&self`; the caller decides on which thread it blocks. Nothing here knows of
 //! replicas: the high watermark is set by the owner.
@@ -10,6 +10,7 @@
 
 mod append;
 mod checkpoint;
+mod cleaner;
 mod config;
 pub mod dump;
 mod error;
@@ -19,6 +20,7 @@ mod fork;
 mod index_file;
 mod lazy_file;
 mod leader_epoch;
+mod log_checkpoints;
 mod log_manager;
 mod lookup;
 mod meta_properties;
@@ -41,6 +43,7 @@ mod validate;
 
 pub use append::{AppendOrigin, LogAppendInfo};
 pub use checkpoint::{CheckpointError, OffsetCheckpoint};
+pub use cleaner::{CleanedRecords, Cleaning, CleaningOptions, CleaningReport, CleaningStep};
 pub use config::{CleanupPolicy, LogConfig};
 pub use error::{AppendError, LogError, ReadError, RecordError};
 pub use fault::WriteFault;

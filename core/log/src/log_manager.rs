@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::checkpoint::OffsetCheckpoint;
 use crate::config::LogConfig;
 use crate::error::{IoContext, LogError};
+use crate::log_checkpoints::Written;
 use crate::names::{DELETE_DIR, dir_name, parse_dir_name};
 use crate::unified_log::{Log, LogOpen, OpenMode};
 
@@ -87,6 +88,8 @@ pub struct LogManager {
     logs: RwLock<BTreeMap<TopicPartition, Arc<Log>>>,
     /// Held while a log is made, so that two callers do not make the same one.
     creating: Mutex<()>,
+    /// What the checkpoints hold.
+    pub(crate) written: Written,
     /// Deleted logs with the time (ms) from which their files may go.
     deleted: Mutex<Vec<(i64, Arc<Log>)>>,
 }
@@ -97,6 +100,7 @@ struct LoadJob {
     mode: OpenMode,
     log_start_offset: i64,
     high_watermark: i64,
+    first_dirty_offset: Option<i64>,
 }
 
 impl LogManager {
@@ -119,6 +123,7 @@ impl LogManager {
             dirs: opened,
             logs: RwLock::default(),
             creating: Mutex::new(()),
+            written: Written::default(),
             deleted: Mutex::default(),
         })
     }
@@ -172,6 +177,9 @@ impl LogManager {
                 match opened {
                     Ok(log) => {
                         log.set_high_watermark(job.high_watermark);
+                        if let Some(offset) = job.first_dirty_offset {
+                            log.set_first_dirty_offset(offset);
+                        }
                         Ok(Arc::new(log))
                     }
                     Err(error) => Err((job.partition, error)),
@@ -203,6 +211,7 @@ impl LogManager {
             let recovery_points = self.read_checkpoint(&dir.path, OffsetCheckpoint::RECOVERY_POINT);
             let log_starts = self.read_checkpoint(&dir.path, OffsetCheckpoint::LOG_START);
             let high_watermarks = self.read_checkpoint(&dir.path, OffsetCheckpoint::REPLICATION);
+            let cleaned = self.read_checkpoint(&dir.path, OffsetCheckpoint::CLEANER);
             for entry in fs.read_dir(&dir.path).context("list", &dir.path)? {
                 if !entry.is_dir {
                     continue;
@@ -228,6 +237,7 @@ impl LogManager {
                     mode,
                     log_start_offset: log_starts.get(&partition).copied().unwrap_or(0),
                     high_watermark: high_watermarks.get(&partition).copied().unwrap_or(0),
+                    first_dirty_offset: cleaned.get(&partition).copied(),
                     dir: path,
                     partition,
                 });
@@ -315,6 +325,16 @@ impl LogManager {
         Ok(log)
     }
 
+    /// Whether some log is so.
+    pub(crate) fn any(&self, is_so: impl Fn(&Log) -> bool) -> bool {
+        self.logs.read().values().any(|log| is_so(log))
+    }
+
+    /// [`LogManagerOptions::sync`].
+    pub(crate) fn syncs(&self) -> bool {
+        self.options.sync
+    }
+
     pub(crate) fn env(&self) -> &Env {
         &self.env
     }
@@ -337,6 +357,12 @@ impl LogManager {
     /// False if there is no such log.
     pub fn delete(&self, partition: &TopicPartition, now_ms: i64) -> Result<bool, LogError> {
         let Some(log) = self.logs.write().remove(partition) else { return Ok(false) };
+        if log.first_dirty_offset().is_some() {
+            // A topic of the same name will have another log.
+            if let Err(error) = self.checkpoint_cleaner_offsets() {
+                tracing::warn!(%partition, %error, "cannot take a deleted partition out of the cleaner's checkpoint");
+            }
+        }
         let delay_ms = if self.env.fs().is_memory() { 0 } else { log.config().file_delete_delay_ms };
         if delay_ms <= 0 {
             log.delete()?;
@@ -383,40 +409,6 @@ impl LogManager {
                 tracing::warn!(partition = %log.topic_partition(), %error, "cannot flush");
             }
         }
-    }
-
-    /// Writes `recovery-point-offset-checkpoint` of each directory.
-    pub fn checkpoint_recovery_points(&self) -> Result<(), LogError> {
-        self.write_checkpoints(OffsetCheckpoint::RECOVERY_POINT, |log| Some(log.recovery_point()))
-    }
-
-    /// Writes `log-start-offset-checkpoint`: the logs that start within a segment.
-    pub fn checkpoint_log_start_offsets(&self) -> Result<(), LogError> {
-        self.write_checkpoints(OffsetCheckpoint::LOG_START, |log| {
-            let offset = log.log_start_offset();
-            let first = log.segments().first().map_or(0, |segment| segment.base_offset);
-            (offset > first).then_some(offset)
-        })
-    }
-
-    /// Writes `replication-offset-checkpoint`: the high watermarks.
-    pub fn checkpoint_high_watermarks(&self) -> Result<(), LogError> {
-        self.write_checkpoints(OffsetCheckpoint::REPLICATION, |log| Some(log.high_watermark()))
-    }
-
-    fn write_checkpoints(&self, name: &str, offset_of: impl Fn(&Log) -> Option<i64>) -> Result<(), LogError> {
-        let logs = self.logs();
-        for dir in &self.dirs {
-            let mut entries = BTreeMap::new();
-            for log in logs.iter().filter(|log| log.dir().parent() == Some(&dir.path)) {
-                if let Some(offset) = offset_of(log) {
-                    entries.insert(log.topic_partition().clone(), offset);
-                }
-            }
-            let checkpoint = OffsetCheckpoint::new(&dir.path, name);
-            checkpoint.write(&self.env, &entries, self.options.sync).context("write", checkpoint.path())?;
-        }
-        Ok(())
     }
 
     /// Ends all logs as a crash would; see [`Log::abandon`].

@@ -53,12 +53,14 @@ impl Log {
     /// the place are read from the disk; the records are not, on a real file.
     pub fn read(&self, start_offset: i64, max_bytes: usize, upper: i64, min_one: bool) -> Result<FetchData, ReadError> {
         let truncations = self.truncations.load(Ordering::Acquire);
+        let replacements = self.replacements.load(Ordering::Acquire);
         let result = self.read_once(start_offset, max_bytes, upper, min_one);
         match result {
-            // The segment may have been deleted or cut between the look at the list and the look into the file.
+            // The segment may have been deleted, cut or replaced between the look at the list and the look into the file.
             Err(ReadError::Storage(_))
                 if start_offset < self.log_start_offset()
-                    || truncations != self.truncations.load(Ordering::Acquire) =>
+                    || truncations != self.truncations.load(Ordering::Acquire)
+                    || replacements != self.replacements.load(Ordering::Acquire) =>
             {
                 self.read_once(start_offset, max_bytes, upper, min_one)
             }

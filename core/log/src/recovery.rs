@@ -174,42 +174,50 @@ fn complete_swaps(
             kept.push(name);
         }
     }
+    // First what is replaced goes, then the swap's files take their names, the `.log` first: each time that this is cut
+    // short, the rest is done by the next start.
+    let is_log = |name: &&String| parse_segment_file(name).is_some_and(|(_, rest)| rest == format!("{LOG}{SWAP}"));
     let mut replaced = (i64::MAX, i64::MIN);
-    for name in &swaps {
-        let Some((base_offset, extension)) = parse_segment_file(name) else { continue };
-        if extension != format!("{LOG}{SWAP}") {
-            continue;
-        }
-        // Renamed at once: a `.log` under its final name is read like any other.
-        let (from, to) = (dir.join(name), segment_file(dir, base_offset, LOG));
-        env.fs().rename(&from, &to).context("complete the swap of", &from)?;
-        let segment = Segment::existing(context, base_offset, config, env.now_ms(), AbsentIndexes::ALL);
-        let size = segment.size().context("open", &to)?;
-        let mut scanner = segment.scan(0, size, BULK_SCAN_BYTES)?;
-        let mut next_offset = base_offset;
-        while let Some(found) = scanner.next()? {
-            next_offset = found.header.next_offset();
-        }
-        replaced = (replaced.0.min(base_offset), replaced.1.max(next_offset));
-        segment.close_files();
-        tracing::info!(path = %to.display(), "completed an interrupted swap of a cleaned segment");
+    for name in swaps.iter().filter(is_log) {
+        let Some((base_offset, _)) = parse_segment_file(name) else { continue };
+        let next_offset = end_of_swap(context, config, base_offset)?;
+        // One that holds nothing any more replaces the segment whose name it has, at least.
+        replaced = (replaced.0.min(base_offset), replaced.1.max(next_offset).max(base_offset + 1));
+        tracing::info!(path = %dir.join(name).display(), "completing an interrupted swap of a cleaned segment");
     }
-    let is_swap_target = |name: &str| swaps.iter().any(|swap| swap.strip_suffix(SWAP) == Some(name));
     kept.retain(|name| {
         let inside = offset_of(name).is_some_and(|offset| offset >= replaced.0 && offset < replaced.1);
-        if inside && !is_swap_target(name) {
+        let goes = inside && !is_snapshot_of(name, replaced.0);
+        if goes {
             remove_file(env, &dir.join(name));
         }
-        !inside
+        !goes
     });
-    for name in &swaps {
+    let (logs, indexes): (Vec<String>, Vec<String>) = swaps.into_iter().partition(|name| is_log(&name));
+    for name in logs.into_iter().chain(indexes) {
         let target = name.strip_suffix(SWAP).expect("only such names were collected").to_owned();
-        if !target.ends_with(".log") {
-            env.fs().rename(&dir.join(name), &dir.join(&target)).context("complete the swap of", dir.join(name))?;
-        }
+        env.fs().rename(&dir.join(&name), &dir.join(&target)).context("complete the swap of", dir.join(&name))?;
         kept.push(target);
     }
     Ok(kept)
+}
+
+/// Whether this is the producer snapshot at an offset; the one at a cleaned segment's start belongs to it.
+fn is_snapshot_of(name: &str, base_offset: i64) -> bool {
+    parse_segment_file(name) == Some((base_offset, SNAPSHOT))
+}
+
+/// The offset behind the last batch of a cleaned segment.
+fn end_of_swap(context: &SegmentContext, config: &LogConfig, base_offset: i64) -> Result<i64, LogError> {
+    let segment = Segment::beside(context, base_offset, config, context.env.now_ms(), SWAP, true)
+        .context("open a cleaned segment in", context.dir.path())?;
+    let size = segment.size().context("open", segment.path())?;
+    let mut scanner = segment.scan(0, size, BULK_SCAN_BYTES)?;
+    let mut next_offset = base_offset;
+    while let Some(found) = scanner.next()? {
+        next_offset = found.header.next_offset();
+    }
+    Ok(next_offset)
 }
 
 /// Reads the end of a segment that was closed in order; `None` if it does not end with a whole batch.
@@ -293,7 +301,8 @@ impl Loader<'_> {
         for at in first..segments.len() {
             let segment = segments[at].clone();
             let next_base_offset = segments.get(at + 1).map(|next| next.base_offset);
-            let recovered = self.recover_segment(&segment, log_end_offset)?;
+            // Compaction may have emptied what lies before the segment.
+            let recovered = self.recover_segment(&segment, log_end_offset.max(segment.base_offset))?;
             log_end_offset = recovered.next_offset;
             // A cut at the end of a segment that is not the last leaves a hole, and so does a segment that reaches into
             // the next one: what follows cannot be trusted.

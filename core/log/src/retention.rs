@@ -2,6 +2,7 @@
 //! Nothing at or above the high watermark is deleted. Files are renamed to `.deleted` first and go after
 //! `file.delete.delay.ms`, so that readers that are still at them can finish; in memory they go at once.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{IoContext, LogError};
@@ -119,7 +120,7 @@ impl Log {
         let mut trash = self.trash.lock();
         for segment in removed {
             for file in segment.files() {
-                match file.rename(DELETED) {
+                match file.rename(&unused_suffix(&trash, &file.path())) {
                     Ok(path) => trash.push((now_ms.saturating_add(delay_ms), path)),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                     Err(error) => {
@@ -127,8 +128,10 @@ impl Log {
                     }
                 }
             }
-            // Nobody reads a snapshot later.
-            if writer.producers.forget_snapshot(segment.base_offset) {
+            // Nobody reads a snapshot later, unless another segment begins there.
+            let is_replaced =
+                self.segments().binary_search_by_key(&segment.base_offset, |other| other.base_offset).is_ok();
+            if !is_replaced && writer.producers.forget_snapshot(segment.base_offset) {
                 remove_file(env, &segment_file(&dir, segment.base_offset, SNAPSHOT));
             }
         }
@@ -149,5 +152,21 @@ impl Log {
             !due
         });
         trash.len()
+    }
+}
+
+/// What to put behind a file's name for its deletion: `.deleted`, with a number before it if an earlier file of this name
+/// still waits for its own. Whatever ends like this is swept when the log is opened, by Apache Kafka, too.
+fn unused_suffix(trash: &[(i64, PathBuf)], path: &Path) -> String {
+    let mut suffix = DELETED.to_owned();
+    let mut number = 0;
+    loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(&suffix);
+        if !trash.iter().any(|(_, waiting)| waiting.as_os_str() == name) {
+            return suffix;
+        }
+        number += 1;
+        suffix = format!(".{number}{DELETED}");
     }
 }

@@ -74,7 +74,8 @@ impl Segment {
         now_ms: i64,
         jitter_ms: i64,
     ) -> io::Result<Segment> {
-        let segment = Segment::new(context, base_offset, index_interval_bytes, now_ms, jitter_ms, AbsentIndexes::ALL);
+        let ages = (now_ms, jitter_ms);
+        let segment = Segment::new(context, base_offset, index_interval_bytes, ages, AbsentIndexes::ALL, "");
         segment.index.lock().checked = true;
         let file = segment.log.get_or_create()?;
         if file.len()? > 0 {
@@ -94,26 +95,46 @@ impl Segment {
         absent: AbsentIndexes,
     ) -> Segment {
         // Only an active segment rolls, but which one that is shows later.
-        let jitter_ms = config.draw_jitter_ms(&context.env);
-        Segment::new(context, base_offset, config.index_interval_bytes, now_ms, jitter_ms, absent)
+        let ages = (now_ms, config.draw_jitter_ms(&context.env));
+        Segment::new(context, base_offset, config.index_interval_bytes, ages, absent, "")
+    }
+
+    /// A segment with other names, which nobody else knows: as [`Segment::create`] with `suffix` behind all names, or, with
+    /// `exists`, one whose `.log` is there.
+    pub(crate) fn beside(
+        context: &SegmentContext,
+        base_offset: i64,
+        config: &LogConfig,
+        created_ms: i64,
+        suffix: &str,
+        exists: bool,
+    ) -> io::Result<Segment> {
+        let ages = (created_ms, 0);
+        let segment = Segment::new(context, base_offset, config.index_interval_bytes, ages, AbsentIndexes::ALL, suffix);
+        segment.index.lock().checked = true;
+        if !exists {
+            segment.log.get_or_create()?.set_len(0)?;
+            segment.size.store(0, Ordering::Release);
+        }
+        Ok(segment)
     }
 
     fn new(
         context: &SegmentContext,
         base_offset: i64,
         index_interval_bytes: u32,
-        now_ms: i64,
-        jitter_ms: i64,
+        (created_ms, jitter_ms): (i64, i64),
         absent: AbsentIndexes,
+        suffix: &str,
     ) -> Segment {
         let SegmentContext { env, dir } = context;
         Segment {
             base_offset,
-            log: LazyFile::new(env, dir, format!("{base_offset:020}.{LOG}")),
+            log: LazyFile::new(env, dir, format!("{base_offset:020}.{LOG}{suffix}")),
             size: AtomicU64::new(SIZE_UNKNOWN),
-            index: Mutex::new(SegmentIndex::new(env, dir, base_offset, absent)),
+            index: Mutex::new(SegmentIndex::new(env, dir, base_offset, absent, suffix)),
             index_interval_bytes,
-            created_ms: now_ms,
+            created_ms,
             first_timestamp: AtomicI64::new(TIMESTAMP_UNKNOWN),
             jitter_ms,
             synced: AtomicBool::new(false),
@@ -182,6 +203,21 @@ impl Segment {
         self.index.lock().on_append(position, added as u64, last_offset, largest, interval);
         self.size.store(position + added as u64, Ordering::Release);
         Ok(position + added as u64)
+    }
+
+    /// Writes batches that keep their offsets, given with their headers, behind the last ones. Only for a segment that nobody
+    /// else knows: after an error it is of no use.
+    pub(crate) fn append_cleaned(&self, headers: &[BatchHeader], bytes: Bytes) -> io::Result<()> {
+        let mut position = self.size()?;
+        let end = position + bytes.len() as u64;
+        self.log.get()?.write_at(position, &[bytes])?;
+        let mut index = self.index.lock();
+        for header in headers {
+            index.on_batch(position, header, self.index_interval_bytes);
+            position += header.size_in_bytes() as u64;
+        }
+        self.size.store(end, Ordering::Release);
+        Ok(())
     }
 
     /// The indexes, rebuilt first if their files cannot be right.
@@ -259,6 +295,12 @@ impl Segment {
 
     /// How long the first record has waited for a roll, ms.
     pub(crate) fn waited_ms(&self, now_ms: i64, message_timestamp: i64) -> Result<i64, LogError> {
+        let first = self.first_batch_timestamp()?;
+        Ok(if first >= 0 { message_timestamp - first } else { now_ms - self.created_ms })
+    }
+
+    /// The first batch's largest timestamp, ms; negative if there is none.
+    pub(crate) fn first_batch_timestamp(&self) -> Result<i64, LogError> {
         let mut first = self.first_timestamp.load(Ordering::Relaxed);
         if first == TIMESTAMP_UNKNOWN {
             let size = self.size().context("open", self.path())?;
@@ -268,7 +310,7 @@ impl Segment {
             };
             self.first_timestamp.store(first, Ordering::Relaxed);
         }
-        Ok(if first >= 0 { message_timestamp - first } else { now_ms - self.created_ms })
+        Ok(first)
     }
 
     /// Cuts the segment before the first batch that holds `offset` or a later one; returns the bytes that are gone.
@@ -309,6 +351,25 @@ impl Segment {
     pub(crate) fn files(&self) -> [Arc<LazyFile>; 4] {
         let [offsets, times, txns] = self.index.lock().files();
         [self.log.clone(), offsets, times, txns]
+    }
+
+    /// Gives all files another suffix, the `.log` first.
+    pub(crate) fn replace_suffix(&self, suffix: &str, by: &str) -> Result<(), LogError> {
+        for (at, file) in self.files().iter().enumerate() {
+            match file.replace_suffix(suffix, by) {
+                // Not every segment has every index, but each has a `.log`.
+                Err(error) if at > 0 && error.kind() == io::ErrorKind::NotFound => {}
+                renamed => drop(renamed.context("rename", file.path())?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens all files and looks at the indexes, so that who has the segment can go on when their names are gone.
+    pub(crate) fn pin(&self) -> Result<(), LogError> {
+        self.size().context("open", self.path())?;
+        let mut index = self.index()?;
+        index.load().context("read the index of", self.path())
     }
 
     /// Closes the files; they open again when they are used.

@@ -39,8 +39,15 @@ pub(crate) struct SegmentIndex {
 }
 
 impl SegmentIndex {
-    pub(crate) fn new(env: &Env, dir: &Arc<LogDir>, base_offset: i64, absent: AbsentIndexes) -> SegmentIndex {
-        let file = |extension: &str| LazyFile::new(env, dir, format!("{base_offset:020}.{extension}"));
+    /// `suffix` is what the files' names end with; empty for a segment in use.
+    pub(crate) fn new(
+        env: &Env,
+        dir: &Arc<LogDir>,
+        base_offset: i64,
+        absent: AbsentIndexes,
+        suffix: &str,
+    ) -> SegmentIndex {
+        let file = |extension: &str| LazyFile::new(env, dir, format!("{base_offset:020}.{extension}{suffix}"));
         SegmentIndex {
             base_offset,
             offsets: OffsetIndex::new(base_offset, file(INDEX), absent.offsets),
@@ -157,6 +164,13 @@ impl SegmentIndex {
             files.push(self.txns.file().file().get()?);
         }
         Ok(files)
+    }
+
+    /// Opens the files that there are, and learns how many entries they have.
+    pub(crate) fn load(&mut self) -> io::Result<()> {
+        self.offsets.file().len()?;
+        self.times.file().len()?;
+        self.txns.file().len().map(drop)
     }
 
     /// The index files, to rename or close them.

@@ -41,6 +41,7 @@ impl Log {
         active.truncate_to(offset)?;
         self.publish_end(offset, active.base_offset, active.size().context("open", active.path())?);
         self.lower_to_end(offset);
+        self.cleaner.on_truncate(offset);
         let log_start_offset = self.log_start_offset().min(offset);
         self.reset_log_start_offset(log_start_offset);
         self.epochs.write().truncate_from_end(offset);
@@ -78,6 +79,7 @@ impl Log {
         self.reset_log_start_offset(offset);
         self.set_high_watermark_unclamped(offset);
         self.reset_recovery_point(offset);
+        self.cleaner.on_truncate(offset);
         self.epochs.write().clear();
         self.publish_first_unstable(&writer);
         Ok(())

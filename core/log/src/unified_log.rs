@@ -11,6 +11,7 @@ use ottla_env::Env;
 use ottla_model::{TopicPartition, Uuid};
 use parking_lot::{Mutex, RwLock};
 
+use crate::cleaner::CleanerState;
 use crate::config::LogConfig;
 use crate::error::{IoContext, LogError};
 use crate::lazy_file::LogDir;
@@ -55,6 +56,10 @@ pub struct Log {
     recovery_point: AtomicI64,
     /// Counts truncations: what was measured before one does not hold after it.
     pub(crate) truncations: AtomicU64,
+    /// Counts replacements of segments by cleaned ones: what was found in an old one may be asked for again.
+    pub(crate) replacements: AtomicU64,
+    /// What the cleaner keeps of this log.
+    pub(crate) cleaner: CleanerState,
     pub(crate) last_flush_ms: AtomicI64,
     /// Held during a flush, so that waiting ones share its result. Guards the base offset of the newest segment whose
     /// directory entry is on the disk.
@@ -173,6 +178,8 @@ impl LogOpen<'_> {
             first_unstable_offset: AtomicI64::new(NO_UNSTABLE),
             recovery_point: AtomicI64::new(loaded.recovery_point),
             truncations: AtomicU64::new(0),
+            replacements: AtomicU64::new(0),
+            cleaner: CleanerState::default(),
             last_flush_ms: AtomicI64::new(env.now_ms()),
             flushing: Mutex::new(-1),
             trash: Mutex::new(Vec::new()),
@@ -393,7 +400,7 @@ impl Log {
         let size = segment.size().context("open", segment.path())?;
         let due = size > 0
             && (size >= u64::from(config.segment_bytes)
-                || segment.waited_ms(now_ms, now_ms)? > config.segment_ms - segment.jitter_ms);
+                || segment.waited_ms(now_ms, now_ms)? > config.segment_ms_max() - segment.jitter_ms);
         if due && !writer.closed {
             let log_end_offset = writer.log_end_offset;
             self.roll(&mut writer, log_end_offset, now_ms)?;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod append;
+mod cleaner;
 mod faults;
 mod manager;
 mod producers;
