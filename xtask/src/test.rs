@@ -5,6 +5,7 @@
 
 pub mod broker;
 mod cargo;
+mod cluster;
 mod conformance;
 mod faults;
 pub mod interop;
@@ -100,6 +101,7 @@ const AREAS: &[Area] = &[
     area("interop", 3.0, interop),
     area("faults", 2.0, faults::run_all),
     area("conformance", 6.0, conformance::run_all),
+    area("cluster", 3.0, cluster::run_all),
     area("security", 3.0, security::run_all),
     area("differential", 2.0, cargo::differential),
     area("demo", 1.0, demo),

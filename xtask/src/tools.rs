@@ -47,6 +47,11 @@ pub fn conformance() -> Result<PathBuf, String> {
     built("ottla-conformance", "ottla-conformance")
 }
 
+/// The program of tests/conformance that needs several brokers.
+pub fn cluster() -> Result<PathBuf, String> {
+    built("ottla-conformance", "ottla-cluster")
+}
+
 /// The Rust member of the mixed groups.
 pub fn mixed_member() -> Result<PathBuf, String> {
     built("ottla-conformance", "ottla-mixed-member")

@@ -5,6 +5,7 @@
 //! to write a driver in another language.
 
 pub mod capability;
+pub mod cluster;
 pub mod context;
 pub mod driver;
 pub mod faults;

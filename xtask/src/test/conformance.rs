@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::broker::{Broker, Engine, Home, free_port};
 use super::interop::log_file;
-use super::process::run;
+use super::process::{Finished, run};
 use super::{Case, Request};
 use crate::tools;
 
@@ -37,6 +37,11 @@ fn play(request: &Request, cases: &mut Vec<Case>) -> Result<(), String> {
     command.args(&request.filter);
     let limit = Duration::from_secs(if request.full { 3600 } else { 900 });
     let finished = run(&mut command, limit, &log)?;
+    take_in(&finished, &log, cases)
+}
+
+/// What a program printed: `plan NAME` for what is to come, then `ok NAME` or `FAIL NAME REASON` for each.
+pub fn take_in(finished: &Finished, log: &Path, cases: &mut Vec<Case>) -> Result<(), String> {
     let (mut planned, mut seen) = (BTreeSet::new(), BTreeSet::new());
     for line in finished.output.lines() {
         let mut words = line.splitn(3, ' ');
@@ -58,7 +63,7 @@ fn play(request: &Request, cases: &mut Vec<Case>) -> Result<(), String> {
     }
     cases.extend(planned.difference(&seen).map(|name| Case::failed(name, "it did not run")));
     if finished.code != Some(0) && cases.iter().all(|case| case.outcome.is_ok()) {
-        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let text = std::fs::read_to_string(log).unwrap_or_default();
         return Err(format!("the program ended with {:?}:\n{}", finished.code, tools::tail(&text, 20)));
     }
     Ok(())

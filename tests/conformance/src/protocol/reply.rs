@@ -55,7 +55,8 @@ pub enum Reply {
     Sent(Vec<Each<Written>>),
     /// A topic's number of partitions.
     Count(usize),
-    /// Values by `group.name`, summed over tags where there are several.
+    /// Values by `group.name`, summed over tags where there are several; those with a `node-id` also by
+    /// `group.name.node-1`.
     Metrics(BTreeMap<String, f64>),
     /// Records, and what the rebalance listener heard since the last time.
     Polled(Polled),

@@ -177,6 +177,7 @@ impl Held {
             }
             ConsumerCommand::Paused => Reply::Partitions(from(&Vec::from_iter(consumer.paused()))),
             ConsumerCommand::Assignment => Reply::Partitions(from(&Vec::from_iter(consumer.assignment()))),
+            ConsumerCommand::Metrics => super::metrics(&consumer.metrics()),
             ConsumerCommand::Subscription => {
                 Reply::Names(consumer.subscription().iter().map(|topic| topic.to_string()).collect())
             }

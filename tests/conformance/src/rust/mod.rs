@@ -135,12 +135,16 @@ fn pairs(configs: &Configs) -> impl Iterator<Item = (String, String)> {
     configs.iter().map(|(name, value)| (name.clone(), value.clone()))
 }
 
-/// Numbers by `group.name`, summed over tags.
+/// Numbers by `group.name`, summed over tags, and those of one node by `group.name.node-ID` too.
 fn metrics(all: &[Metric]) -> Reply {
     let mut sums = BTreeMap::new();
     for metric in all {
         if let Some(value) = metric.value.as_f64().filter(|value| value.is_finite()) {
-            *sums.entry(format!("{}.{}", metric.name.group, metric.name.name)).or_insert(0.0) += value;
+            let name = format!("{}.{}", metric.name.group, metric.name.name);
+            if let Some((_, node)) = metric.name.tags.iter().find(|(tag, _)| *tag == "node-id") {
+                *sums.entry(format!("{name}.{node}")).or_insert(0.0) += value;
+            }
+            *sums.entry(name).or_insert(0.0) += value;
         }
     }
     Reply::Metrics(sums)
