@@ -1,5 +1,7 @@
-//! What a broker does by itself: retention, flushing by time, checkpoints, idle offsets. Each task sleeps until its next
+//! What a broker does by itself: retention, compaction, flushing by time, checkpoints, idle offsets. Each task sleeps until its next
 //! turn and does its file work on the blocking pool; all of them end with the broker.
+
+mod cleaner;
 
 use crate::node::Node;
 use ottla_config::{BrokerConfig, Value};
@@ -24,7 +26,7 @@ pub(crate) fn start(node: &Arc<Node>) -> Vec<Task> {
         0 => METADATA_INTERVAL,
         ms => millis(ms).min(METADATA_INTERVAL),
     };
-    vec![
+    let mut tasks = vec![
         every(node, "retention", retention, |node| {
             let deleted = node.logs.delete_old_segments(node.env.now_ms());
             if deleted > 0 {
@@ -43,7 +45,9 @@ pub(crate) fn start(node: &Arc<Node>) -> Vec<Task> {
         every(node, "high watermarks", setting(&config, "replica.high.watermark.checkpoint.interval.ms"), |node| {
             report(node.logs.checkpoint_high_watermarks());
         }),
-    ]
+    ];
+    tasks.extend(cleaner::start(node));
+    tasks
 }
 
 fn report(written: Result<(), LogError>) {

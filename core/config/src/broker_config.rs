@@ -107,6 +107,7 @@ impl BrokerConfig {
             check_key(profile, key, value, &mut warnings)?;
         }
         let config = Self::build(profile, Arc::new(statics), Arc::default(), Arc::default())?;
+        check_cleaner(&config)?;
         let all = config.text("listeners").unwrap_or_default();
         for item in all.split(',').map(str::trim).filter(|item| !item.is_empty()) {
             let name = item.split("://").next().unwrap_or_default().to_uppercase();
@@ -531,6 +532,16 @@ fn check_roles(c: &BrokerConfig) -> Result<(), ConfigError> {
         _ => "Ottla is always a broker too; leave process.roles unset or set broker,controller",
     };
     Err(ConfigError::value("process.roles", &roles.join(","), why))
+}
+
+/// The cleaner's memory. Only at the start: a value that is changed later holds as it is.
+fn check_cleaner(c: &BrokerConfig) -> Result<(), ConfigError> {
+    const NAME: &str = "log.cleaner.dedupe.buffer.size";
+    let int = |name: &str| if let Some(Value::Int(value)) = c.get(name) { value } else { 0 };
+    if int(NAME) / int("log.cleaner.threads").max(1) > 1024 * 1024 {
+        return Ok(());
+    }
+    Err(ConfigError::value(NAME, c.text(NAME).unwrap_or("null"), "Must be at least 1 MB per cleaner thread"))
 }
 
 /// Times whose rule is about several configs.

@@ -22,6 +22,9 @@ pub enum AppendOrigin {
     /// A Produce request whose transaction is open here already. It must not begin one: its end may have come first, and
     /// what would begin then would never end (KIP-890).
     ClientInTransaction,
+    /// A Produce request that has just made the partition part of its transaction (version 2, KIP-890). Every transaction
+    /// has an epoch of its own there, so what begins it here has sequence 0: anything else is behind a batch that is lost.
+    ClientBeginning,
     /// A group or transaction coordinator: no sequence numbers; control batches are allowed.
     Coordinator,
     /// The leader of the metadata quorum: batches carry their offsets and epoch already.
@@ -32,7 +35,7 @@ pub enum AppendOrigin {
 
 impl AppendOrigin {
     pub(crate) fn is_client(self) -> bool {
-        matches!(self, AppendOrigin::Client | AppendOrigin::ClientInTransaction)
+        matches!(self, AppendOrigin::Client | AppendOrigin::ClientInTransaction | AppendOrigin::ClientBeginning)
     }
 }
 

@@ -392,8 +392,12 @@ impl LogManager {
     /// next round.
     pub fn delete_old_segments(&self, now_ms: i64) -> usize {
         self.remove_deleted(now_ms);
+        self.delete_old_segments_of(now_ms, |_| true)
+    }
+
+    pub(crate) fn delete_old_segments_of(&self, now_ms: i64, wanted: impl Fn(&Log) -> bool) -> usize {
         let mut deleted = 0;
-        for log in self.logs() {
+        for log in self.logs().into_iter().filter(|log| wanted(log)) {
             match log.delete_old_segments(now_ms) {
                 Ok(count) => deleted += count,
                 Err(error) => tracing::warn!(partition = %log.topic_partition(), %error, "cannot delete old segments"),

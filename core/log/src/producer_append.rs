@@ -153,6 +153,10 @@ impl ProducerAppend {
                 ),
             ))
         };
+        let is_unknown = self.entry.last_sequence() == NO_SEQUENCE && self.before.1 == NO_SEQUENCE;
+        if self.origin == AppendOrigin::ClientBeginning && is_unknown && first_sequence != 0 {
+            return out_of_order("0, with which a transaction of version 2 begins".to_owned());
+        }
         if epoch != self.entry.producer_epoch {
             if first_sequence != 0 && self.entry.producer_epoch != NO_EPOCH {
                 return out_of_order(format!("0 for the new epoch {epoch}"));

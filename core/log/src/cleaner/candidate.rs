@@ -143,6 +143,16 @@ impl LogManager {
         self.any(|log| log.may_be_dirty())
     }
 
+    /// Whether some log is compacted and its old segments are deleted as well.
+    pub fn has_compacted_and_deleted(&self) -> bool {
+        self.any(is_compacted_and_deleted)
+    }
+
+    /// One round of retention over the logs that are compacted as well; returns how many segments were deleted.
+    pub fn delete_old_compacted_segments(&self, now_ms: i64) -> usize {
+        self.delete_old_segments_of(now_ms, is_compacted_and_deleted)
+    }
+
     /// Begins to clean the log that needs it most at `now_ms`, if one does. Blocks on the disk, for a look into segments that
     /// were not used since the start.
     pub fn clean_filthiest(&self, options: CleaningOptions, now_ms: i64) -> Option<Cleaning> {
@@ -165,4 +175,9 @@ impl LogManager {
             None
         })
     }
+}
+
+fn is_compacted_and_deleted(log: &Log) -> bool {
+    let policy = log.config().cleanup_policy;
+    policy.compact && policy.delete
 }

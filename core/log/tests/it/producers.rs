@@ -121,6 +121,26 @@ fn transactions_hold_the_last_stable_offset() {
 }
 
 #[test]
+fn a_transaction_of_version_2_begins_with_sequence_0() {
+    both(|place| {
+        let log = place.open(small(), OpenMode::Clean);
+        let begin = |epoch, sequence| {
+            append_as(&log, batch_with(1, NOW, transactional(1, epoch, sequence)), 0, AppendOrigin::ClientBeginning)
+        };
+        let lost = "the batch before it is lost, or on its way";
+        assert_eq!(code(begin(0, 1)), ErrorCode::OutOfOrderSequenceNumber, "{lost}");
+        begin(0, 0).unwrap();
+        // The marker has the next epoch, of which there is no batch yet.
+        append_as(&log, marker(1, 1, true), 0, AppendOrigin::Coordinator).unwrap();
+        assert_eq!(code(begin(1, 1)), ErrorCode::OutOfOrderSequenceNumber, "{lost}");
+        begin(1, 0).unwrap();
+        append(&log, batch_with(1, NOW, transactional(1, 1, 1))).unwrap();
+        // Before version 2 an unknown producer may begin anywhere.
+        append(&log, batch_with(1, NOW, transactional(2, 0, 7))).unwrap();
+    });
+}
+
+#[test]
 fn an_unreplicated_marker_holds_the_last_stable_offset() {
     both(|place| {
         let log = place.open(small(), OpenMode::Clean);

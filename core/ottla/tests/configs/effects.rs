@@ -1,7 +1,7 @@
 //! Which test shows the effect of which config. A row that says Implemented and is not here fails, as does an entry
 //! whose row says Ignored.
 
-use crate::{connections, durability, groups, listeners, retention, segments, storage, topics, transactions};
+use crate::{compaction, connections, durability, groups, listeners, retention, segments, storage, topics, transactions};
 use ottla::config::Scope::{self, Broker, Topic};
 use ottla::config::Status;
 use std::collections::BTreeSet;
@@ -27,6 +27,16 @@ const EFFECTS: &[(Scope, &str, fn())] = &[
     (Broker, "inter.broker.listener.name", listeners::inter_broker_listener_name),
     (Broker, "listener.security.protocol.map", listeners::each_client_sees_its_own_listener),
     (Broker, "listeners", listeners::each_client_sees_its_own_listener),
+    (Broker, "log.cleaner.backoff.ms", compaction::log_cleaner_backoff_ms),
+    (Broker, "log.cleaner.dedupe.buffer.size", compaction::log_cleaner_dedupe_buffer),
+    (Broker, "log.cleaner.delete.retention.ms", compaction::delete_retention_ms),
+    (Broker, "log.cleaner.enable", compaction::log_cleaner_enable),
+    (Broker, "log.cleaner.io.buffer.load.factor", compaction::log_cleaner_dedupe_buffer),
+    (Broker, "log.cleaner.io.max.bytes.per.second", compaction::log_cleaner_io_max_bytes_per_second),
+    (Broker, "log.cleaner.max.compaction.lag.ms", compaction::max_compaction_lag_ms),
+    (Broker, "log.cleaner.min.cleanable.ratio", compaction::min_cleanable_dirty_ratio),
+    (Broker, "log.cleaner.min.compaction.lag.ms", compaction::min_compaction_lag_ms),
+    (Broker, "log.cleaner.threads", compaction::log_cleaner_threads),
     (Broker, "log.cleanup.policy", topics::cleanup_policy),
     (Broker, "log.dir", storage::log_dir),
     (Broker, "log.dirs", storage::log_dirs),
@@ -94,15 +104,19 @@ const EFFECTS: &[(Scope, &str, fn())] = &[
     (Topic, "compression.gzip.level", topics::compression_gzip_level),
     (Topic, "compression.type", topics::compression_type),
     (Topic, "compression.zstd.level", topics::compression_zstd_level),
+    (Topic, "delete.retention.ms", compaction::delete_retention_ms),
     (Topic, "file.delete.delay.ms", topics::deleted_files_stay_for_the_delay),
     (Topic, "flush.messages", durability::flush_messages),
     (Topic, "flush.ms", durability::flush_ms),
     (Topic, "index.interval.bytes", segments::index_interval_bytes),
     (Topic, "internal.segment.bytes", segments::segment_bytes),
+    (Topic, "max.compaction.lag.ms", compaction::max_compaction_lag_ms),
     (Topic, "max.message.bytes", topics::max_message_bytes),
     (Topic, "message.timestamp.after.max.ms", topics::message_timestamp_after_max_ms),
     (Topic, "message.timestamp.before.max.ms", topics::message_timestamp_before_max_ms),
     (Topic, "message.timestamp.type", topics::message_timestamp_type),
+    (Topic, "min.cleanable.dirty.ratio", compaction::min_cleanable_dirty_ratio),
+    (Topic, "min.compaction.lag.ms", compaction::min_compaction_lag_ms),
     (Topic, "retention.bytes", retention::retention_bytes),
     (Topic, "retention.ms", retention::retention_ms),
     (Topic, "segment.bytes", segments::segment_bytes),
@@ -113,6 +127,12 @@ const EFFECTS: &[(Scope, &str, fn())] = &[
 
 /// Configs whose effect a client cannot see: the test is one of the crate that does it.
 const ELSEWHERE: &[(Scope, &str, &str, &str)] = &[
+    (
+        Broker,
+        "log.cleaner.io.buffer.size",
+        "core/log/tests/it/cleaner/schedule.rs",
+        "a_step_reads_about_as_much_as_its_buffer_holds",
+    ),
     (
         Broker,
         "num.recovery.threads.per.data.dir",

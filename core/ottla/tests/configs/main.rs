@@ -6,6 +6,7 @@
 // Tests read the files that a broker leaves.
 #![allow(clippy::disallowed_methods)]
 
+mod compaction;
 mod connections;
 mod durability;
 mod dynamic;

@@ -252,8 +252,13 @@ impl Node {
     }
 
     pub async fn fetch(&self, partitions: &[i32], session: (i32, i32)) -> FetchResponse {
+        self.fetch_from(0, partitions, session).await
+    }
+
+    async fn fetch_from(&self, fetch_offset: i64, partitions: &[i32], session: (i32, i32)) -> FetchResponse {
         let partitions = partitions.iter().map(|partition| FetchPartition {
             partition: *partition,
+            fetch_offset,
             partition_max_bytes: 1 << 20,
             ..Default::default()
         });
@@ -272,6 +277,11 @@ impl Node {
     /// What partition 0 of [`TOPIC`] holds from its start on.
     pub async fn read(&self) -> PartitionData {
         self.fetch(&[0], (0, -1)).await.responses.remove(0).partitions.remove(0)
+    }
+
+    /// What it holds from this offset on.
+    pub async fn read_from(&self, offset: i64) -> PartitionData {
+        self.fetch_from(offset, &[0], (0, -1)).await.responses.remove(0).partitions.remove(0)
     }
 
     /// The header of the first batch of [`TOPIC`].

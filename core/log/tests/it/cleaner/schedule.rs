@@ -269,3 +269,30 @@ fn a_fork_keeps_what_it_had() {
         assert_eq!(content(&log).iter().map(|row| row.0).collect::<Vec<_>>(), [5, 6, 7, 8, 9]);
     });
 }
+
+/// `log.cleaner.io.buffer.size` bounds what a step takes, and so how long it takes.
+#[test]
+fn a_step_reads_about_as_much_as_its_buffer_holds() {
+    both(|place| {
+        let log = Arc::new(place.open(compacted(), OpenMode::Clean));
+        segment(&log, 100, NOW);
+        let size = log.size();
+        let steps = |io_buffer_bytes: usize| {
+            let mut cleaning = log.clean(CleaningOptions { io_buffer_bytes, ..options() }, NOW).unwrap().unwrap();
+            let mut steps = Vec::new();
+            // The walk over the keys is enough; what is dropped then may begin again.
+            while steps.iter().sum::<u64>() < size {
+                match cleaning.step().unwrap() {
+                    CleaningStep::More { io_bytes } => steps.push(io_bytes),
+                    other => panic!("{other:?}"),
+                }
+            }
+            steps
+        };
+        assert_eq!(steps(1 << 20), [size]);
+        let small = steps(1000);
+        assert!(small.len() as u64 >= size / 1000 && small.iter().all(|bytes| *bytes <= 1000), "{small:?}");
+        // A batch is never cut.
+        assert!(steps(1).iter().all(|bytes| *bytes > 61));
+    });
+}
