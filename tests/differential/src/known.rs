@@ -35,7 +35,17 @@ const KNOWN: &[Known] = &[
     Known { label: "that is none", path: "", reason: "Ottla answers CORRUPT_MESSAGE" },
     Known { label: "Metadata v12: id None", path: "", reason: "neither name nor id: INVALID_TOPIC_EXCEPTION" },
     Known { label: "Metadata v13: id None", path: "", reason: "neither name nor id: INVALID_TOPIC_EXCEPTION" },
+    Known {
+        label: "WriteTxnMarkers",
+        path: "error_code",
+        reason: "an old epoch: Ottla answers INVALID_PRODUCER_EPOCH",
+    },
     // Chosen otherwise.
+    Known { label: "verify true, no partition", path: "", reason: "answered as it is asked" },
+    Known { label: "verify true, a partition twice", path: "", reason: "answered as it is asked" },
+    Known { label: "verify true, a topic twice", path: "", reason: "answered as it is asked" },
+    Known { label: "of the right id", path: "error_code", reason: "Ottla compares the transactional id each time" },
+    Known { label: "the later aborted: level 1", path: "aborted_transactions", reason: "none behind what is read" },
     Known { label: " at -3", path: "topics", reason: "the record of the largest timestamp, where Kafka's is deleted" },
     Known { label: "record delta 3", path: "", reason: "Ottla writes the offset delta that the record has to have" },
     Known { label: "what is there", path: "records", reason: "the same, read back" },

@@ -11,6 +11,7 @@ mod known;
 mod records;
 mod rules;
 mod side;
+mod transact;
 mod tree;
 
 use clap::Parser;
@@ -122,6 +123,8 @@ async fn start(env: &Env) -> Result<Broker, String> {
         ("node.id", "1"),
         ("num.partitions", "1"),
         ("offsets.topic.replication.factor", "1"),
+        ("transaction.state.log.replication.factor", "1"),
+        ("transaction.state.log.min.isr", "1"),
         ("group.initial.rebalance.delay.ms", "0"),
     ];
     let parsed = BrokerConfig::parse(Profile::Server, configs.iter().copied());

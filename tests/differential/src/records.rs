@@ -54,7 +54,7 @@ fn text(fetched: &Records) -> Tree {
     for batch in iter.by_ref() {
         let Ok(batch) = batch else { break };
         let header = &batch.header;
-        let by_broker = header.timestamp_type() == TimestampType::LogAppendTime;
+        let by_broker = header.timestamp_type() == TimestampType::LogAppendTime || header.is_control();
         let crc = match ottla_model::record_batch::verify_crc(&batch.bytes) {
             Ok(()) => "",
             Err(_) => " bad crc",

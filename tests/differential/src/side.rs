@@ -1,7 +1,7 @@
 //! One of the two brokers as a case sees it: it asks, and every answer is written down for the comparison.
 
 use crate::records;
-use crate::rules::{Symbols, only_of_run};
+use crate::rules::{Symbols, only_of};
 use crate::tree::Tree;
 use ottla_env::Env;
 use ottla_protocol::{ApiKey, FetchResponse, Message, Request};
@@ -19,6 +19,13 @@ pub struct Step {
     pub label: String,
     /// The answer, without what may differ.
     pub answer: Tree,
+}
+
+/// A question that waits for its answer.
+#[derive(Debug)]
+pub struct Parked<R: Request> {
+    pending: Pending<R>,
+    _client: ClientConnection,
 }
 
 /// One broker, in one case.
@@ -77,7 +84,7 @@ impl Side {
         self.write(label, R::API_KEY, version, answer, false).await
     }
 
-    /// As [`Side::ask`], about everything that the broker has: what other runs left is not compared.
+    /// As [`Side::ask`], about everything that the broker has: what other cases and runs left is not compared.
     pub async fn ask_all<R: Request>(&mut self, label: &str, version: i16, request: &R) -> R::Response
     where
         R::Response: Any,
@@ -97,18 +104,21 @@ impl Side {
         self.steps.push(Step { label: format!("{}: {label}", T::NAME), answer });
     }
 
-    /// Asks something whose answer is parked until another request comes.
-    pub async fn start<R: Request>(&mut self, version: i16, request: &R) -> Option<Pending<R>> {
-        self.client.start(request, version).await.ok()
+    /// Asks something whose answer is parked until another request comes. It has a connection of its own: what comes
+    /// after it on the same one would wait for its answer.
+    pub async fn start<R: Request>(&mut self, version: i16, request: &R) -> Option<Parked<R>> {
+        let client = connect(&self.env, &self.address).await.ok()?;
+        let pending = client.start(request, version).await.ok()?;
+        Some(Parked { pending, _client: client })
     }
 
     /// The answer to what was started.
-    pub async fn finish<R: Request>(&mut self, label: &str, version: i16, pending: Option<Pending<R>>) -> R::Response
+    pub async fn finish<R: Request>(&mut self, label: &str, version: i16, parked: Option<Parked<R>>) -> R::Response
     where
         R::Response: Any,
     {
-        let answer = match pending {
-            Some(pending) => pending.wait(LIMIT).await,
+        let answer = match parked {
+            Some(parked) => parked.pending.wait(LIMIT).await,
             None => Err(ClientError::Disconnected("not sent".to_owned())),
         };
         self.write(label, R::API_KEY, version, answer, false).await
@@ -125,7 +135,7 @@ impl Side {
         let tree = match &answer {
             Ok(answer) => {
                 let tree = Tree::parse(&format!("{answer:?}"));
-                let tree = if all { only_of_run(tree, &self.run) } else { tree };
+                let tree = if all { only_of(tree, &self.name("")) } else { tree };
                 let fetched = (answer as &dyn Any).downcast_ref::<FetchResponse>();
                 self.symbols.normalise(fetched.map_or(tree.clone(), |fetched| records::put_into(tree, fetched)))
             }

@@ -4,6 +4,7 @@ use crate::authorizer::Authorized;
 use crate::dispatch::Reply;
 use crate::node::Node;
 use ottla_log::ProducerStateEntry;
+use ottla_metadata::validate_topic_name;
 use ottla_model::{ErrorCode, Str};
 use ottla_protocol::describe_producers_request::TopicRequest;
 use ottla_protocol::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
@@ -24,7 +25,11 @@ pub(crate) async fn handle(
 }
 
 fn of_partition(node: &Node, topic: &Str, partition_index: i32) -> PartitionResponse {
-    match node.partitions.by_name(topic, partition_index) {
+    let found = match validate_topic_name(topic) {
+        Ok(()) => node.partitions.by_name(topic, partition_index),
+        Err(_) => Err(ErrorCode::InvalidTopicException),
+    };
+    match found {
         Ok(partition) => PartitionResponse {
             partition_index,
             active_producers: partition.log().active_producers().values().map(state).collect(),
@@ -33,7 +38,8 @@ fn of_partition(node: &Node, topic: &Str, partition_index: i32) -> PartitionResp
         Err(error) => PartitionResponse {
             partition_index,
             error_code: error.code(),
-            error_message: (error == ErrorCode::UnknownTopicOrPartition).then(|| error.message().into()),
+            error_message: matches!(error, ErrorCode::UnknownTopicOrPartition | ErrorCode::InvalidTopicException)
+                .then(|| error.message().into()),
             ..Default::default()
         },
     }

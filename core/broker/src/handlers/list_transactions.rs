@@ -5,11 +5,12 @@ use crate::authorizer::Authorized;
 use crate::dispatch::Reply;
 use crate::node::Node;
 use ottla_coordinator::transaction::{TxnFilter, TxnState};
-use ottla_model::ErrorCode;
+use ottla_model::{ErrorCode, Str};
 use ottla_protocol::list_transactions_response::TransactionState;
 use ottla_protocol::{ListTransactionsRequest, ListTransactionsResponse};
 // Of bytes: without Unicode a dot may match part of a character, which patterns for text refuse.
 use regex::bytes::RegexBuilder;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What a compiled pattern may need, bytes.
@@ -21,7 +22,8 @@ pub(crate) async fn handle(
 ) -> Reply<ListTransactionsResponse> {
     let (states, unknown): (Vec<_>, Vec<_>) =
         request.state_filters.iter().map(|name| (TxnState::from_name(name), name)).partition(|(it, _)| it.is_some());
-    let unknown_state_filters = unknown.into_iter().map(|(_, name)| name.clone()).collect();
+    let unknown: BTreeSet<&str> = unknown.into_iter().map(|(_, name)| &**name).collect();
+    let unknown_state_filters = unknown.into_iter().map(Str::from).collect();
     let response = ListTransactionsResponse { unknown_state_filters, ..Default::default() };
     let pattern = request.transactional_id_pattern.as_deref().filter(|pattern| !pattern.is_empty());
     let pattern = pattern.map(|pattern| {

@@ -105,21 +105,30 @@ fn append(
     let appended = match header {
         Some((id, header)) if header.is_transactional() => {
             append_to_transaction(node, rules.version, id, &header, &partition, records)
+                .map_err(|error| (error, UNKNOWN_OFFSET))?
         }
         _ => partition.append(node, records, AppendOrigin::Client),
     };
     match appended {
         Ok(info) => Ok((info, partition)),
-        // Of all refusals Kafka answers the log's start with these only.
-        Err(error) if matches!(error.code, ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp) => {
-            Err((error, partition.log().log_start_offset()))
-        }
+        Err(error) if is_refused_by_log(error.code) => Err((error, partition.log().log_start_offset())),
         Err(error) => Err((error, UNKNOWN_OFFSET)),
     }
 }
 
+/// Whether Kafka answers the log's start with this refusal: the log has looked at what the batch says, and does not take it.
+fn is_refused_by_log(code: ErrorCode) -> bool {
+    use ErrorCode::*;
+    let by_size_or_shape = matches!(code, MessageTooLarge | RecordListTooLarge | CorruptMessage);
+    let by_partition = matches!(code, UnknownTopicOrPartition | NotLeaderOrFollower | KafkaStorageError);
+    !(by_size_or_shape || by_partition)
+}
+
 /// Appends a batch of a transaction that is open, and that the partition is part of. Where the log knows that already, the
 /// coordinator is not asked.
+///
+/// # Errors
+/// The outer error is that the batch is not part of a transaction, and was not appended; the inner one is the log's.
 fn append_to_transaction(
     node: &Arc<Node>,
     version: i16,
@@ -127,19 +136,20 @@ fn append_to_transaction(
     header: &BatchHeader,
     partition: &Arc<Partition>,
     records: Bytes,
-) -> Result<LogAppendInfo, AppendError> {
+) -> Result<Result<LogAppendInfo, AppendError>, AppendError> {
     if partition.log().has_ongoing_transaction(header.producer_id, header.producer_epoch) {
-        return partition.append(node, records, AppendOrigin::ClientInTransaction);
+        return Ok(partition.append(node, records, AppendOrigin::ClientInTransaction));
     }
     let admit = if version >= ADD_TO_TRANSACTION_VERSION { Admit::Add } else { Admit::Verify };
     if admit == Admit::Verify && !node.config().transaction_partition_verification_enable {
-        return partition.append(node, records, AppendOrigin::Client);
+        return Ok(partition.append(node, records, AppendOrigin::Client));
     }
     let producer = ProducerIdEpoch { producer_id: header.producer_id, epoch: header.producer_epoch };
     let id = TopicPartition::new(partition.topic().clone(), partition.id());
-    let append = || partition.append(node, records, AppendOrigin::Client);
+    let origin = if admit == Admit::Add { AppendOrigin::ClientBeginning } else { AppendOrigin::Client };
+    let append = || partition.append(node, records, origin);
     let appended = node.transactions.within(node, transactional_id, producer, &id, admit, append);
-    appended.unwrap_or_else(|code| {
+    appended.map_err(|code| {
         let code = match code {
             ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
             ErrorCode::TransactionAbortable if version < ABORTABLE_VERSION => ErrorCode::InvalidTxnState,
@@ -148,7 +158,7 @@ fn append_to_transaction(
             ErrorCode::ConcurrentTransactions if admit == Admit::Verify => ErrorCode::NotEnoughReplicas,
             code => code,
         };
-        Err(error(code, "the partition is not part of an open transaction of this producer"))
+        error(code, "the partition is not part of an open transaction of this producer")
     })
 }
 

@@ -15,6 +15,7 @@ use ottla_model::{ErrorCode, TopicPartition};
 use ottla_protocol::txn_offset_commit_request::TxnOffsetCommitRequestTopic;
 use ottla_protocol::txn_offset_commit_response::{TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic};
 use ottla_protocol::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The first version with topic ids in place of names.
@@ -79,7 +80,21 @@ pub(crate) async fn handle(
     if version < TOPIC_IDS_VERSION {
         response.iter_mut().for_each(|topic| topic.topic_id = Default::default());
     }
-    TxnOffsetCommitResponse { topics: response, ..Default::default() }.into()
+    merged(response).into()
+}
+
+/// The answer names a topic once, and only with partitions.
+fn merged(topics: Vec<TxnOffsetCommitResponseTopic>) -> TxnOffsetCommitResponse {
+    let mut once: Vec<TxnOffsetCommitResponseTopic> = Vec::with_capacity(topics.len());
+    let mut known = HashMap::new();
+    for topic in topics.into_iter().filter(|topic| !topic.partitions.is_empty()) {
+        let at = *known.entry((topic.name.clone(), topic.topic_id)).or_insert(once.len());
+        match once.get_mut(at) {
+            Some(first) => first.partitions.extend(topic.partitions),
+            None => once.push(topic),
+        }
+    }
+    TxnOffsetCommitResponse { topics: once, ..Default::default() }
 }
 
 async fn commit(

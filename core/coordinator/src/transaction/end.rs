@@ -74,23 +74,22 @@ impl TxnShard {
         next.last_update_timestamp_ms = now_ms;
         next.previous_producer_id = image.producer_id;
         next.next_producer_id = NO_PRODUCER_ID;
-        if image.client_transaction_version >= 2 {
-            // From here on the epoch before the end is fenced, also for InitProducerId.
-            next.last_producer_epoch = image.producer_epoch;
-            if image.next_producer_id != NO_PRODUCER_ID {
-                next.producer_id = image.next_producer_id;
-                next.producer_epoch = 0;
-            }
+        if image.client_transaction_version >= 2 && image.next_producer_id != NO_PRODUCER_ID {
+            next.producer_id = image.next_producer_id;
+            next.producer_epoch = 0;
         }
         Some(TxnRecord { transactional_id: id.clone(), value: Some(next) })
     }
 
-    /// Aborts with a bumped epoch, so that the producer that has it open can do nothing more.
+    /// Aborts with a bumped epoch, so that the producer that has it open can do nothing more. By version 2 it may initialise
+    /// itself with the epoch it had, as long as no other has been initialised (KIP-360): a timeout does not end its life.
     pub(super) fn fence(&self, now_ms: i64, id: &Arc<str>, image: &TxnImage, version: i16) -> (TxnRecord, Markers) {
         let mut next = prepared(image, false, version, now_ms);
         // An exhausted epoch goes to the very last one, which no producer is ever given.
         next.producer_epoch = image.producer_epoch.saturating_add(1);
-        next.last_producer_epoch = NO_EPOCH;
+        if version < 2 {
+            next.last_producer_epoch = NO_EPOCH;
+        }
         let markers = markers(id, &next);
         (TxnRecord { transactional_id: id.clone(), value: Some(next) }, markers)
     }

@@ -143,6 +143,11 @@ fn a_new_producer_fences_the_old_one_and_aborts() {
         it.add(old, 0).unwrap();
         assert_eq!(it.init(None), Err(ErrorCode::ConcurrentTransactions), "the abort comes first");
         assert_eq!(it.state(), TxnState::CompleteAbort);
+        if version == 2 {
+            assert_eq!(it.init(Some(old)), Ok(of(100, 1)), "no other was initialised: it may go on");
+        } else {
+            assert_eq!(it.init(Some(old)), Err(ErrorCode::ProducerFenced));
+        }
         let new = it.init(None).unwrap();
         assert_eq!(new, of(100, 2));
         assert_eq!(it.add(old, 0), Err(ErrorCode::ProducerFenced));
@@ -219,6 +224,7 @@ fn timeouts_and_limits() {
     it.complete(&markers);
     assert_eq!(it.shard.interrupted(), []);
     assert_eq!(it.end(producer, true).0, Err(ErrorCode::InvalidTxnState), "the producer hears of it");
+    assert_eq!(it.init(Some(producer)), Ok(of(100, 1)), "and goes on");
     // Nobody uses it for transactional.id.expiration.ms.
     assert_eq!(it.shard.expired(it.now_ms + 999_999).len(), 0);
     let gone = it.shard.expired(it.now_ms + 1_000_000);

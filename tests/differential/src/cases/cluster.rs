@@ -2,6 +2,7 @@
 
 use crate::ask::{pause, topic};
 use crate::side::{Side, all_versions, versions};
+use crate::transact::initialising;
 use ottla_model::{Str, Uuid};
 use ottla_protocol::metadata_request::MetadataRequestTopic;
 use ottla_protocol::*;
@@ -144,12 +145,7 @@ pub async fn find_coordinator(side: &mut Side) {
 
 pub async fn init_producer_id(side: &mut Side) {
     for version in all_versions::<InitProducerIdRequest>() {
-        let plain = InitProducerIdRequest {
-            transaction_timeout_ms: 60_000,
-            producer_id: -1,
-            producer_epoch: -1,
-            ..Default::default()
-        };
+        let plain = initialising(None, 60_000, -1, -1);
         side.ask("new", version, &plain).await;
         side.ask("timeout -1", version, &InitProducerIdRequest { transaction_timeout_ms: -1, ..plain.clone() }).await;
         let empty = InitProducerIdRequest { transactional_id: Some("".into()), ..plain.clone() };

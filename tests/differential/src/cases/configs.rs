@@ -64,9 +64,9 @@ pub async fn describe(side: &mut Side) {
     }
 }
 
-type Change<'a> = (&'a str, i8, Option<&'a str>);
+pub type Change<'a> = (&'a str, i8, Option<&'a str>);
 
-fn change(resource_type: i8, name: &str, changes: &[Change<'_>]) -> IncrementalAlterConfigsRequest {
+pub fn change(resource_type: i8, name: &str, changes: &[Change<'_>]) -> IncrementalAlterConfigsRequest {
     use ottla_protocol::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
     let configs = changes.iter().map(|(name, config_operation, value)| AlterableConfig {
         name: (*name).into(),

@@ -65,7 +65,7 @@ pub async fn plain(side: &mut Side) {
         side.ask("an error does not wait", version, &waiting).await;
     }
     let mut waiting = fetch(&a, vec![from(1, 0)]);
-    (waiting.max_wait_ms, waiting.min_bytes) = (10_000, 1);
+    (waiting.max_wait_ms, waiting.min_bytes) = (4_000, 1);
     let pending = side.start(12, &waiting).await;
     side.env.sleep(std::time::Duration::from_millis(100)).await;
     side.quiet(12, &produce(&a, 1, Some(batch(&["late"])))).await;

@@ -1,6 +1,7 @@
 //! The cases: hand-written lists of what is easy to get wrong, a file for each group of APIs, and a random script.
 
 mod cluster;
+mod compaction;
 mod configs;
 mod fetch;
 mod group_offsets;
@@ -10,6 +11,7 @@ mod produce;
 mod random;
 mod sessions;
 mod topics;
+mod transactions;
 
 use crate::side::Side;
 use std::pin::Pin;
@@ -25,8 +27,8 @@ pub struct Case {
 }
 
 macro_rules! cases {
-    ($($name:literal $module:ident :: $function:ident,)*) => {
-        vec![$(Case { name: $name, play: Box::new(|side| Box::pin($module::$function(side))) },)*]
+    ($($name:literal $module:ident $(:: $function:ident)+,)*) => {
+        vec![$(Case { name: $name, play: Box::new(|side| Box::pin($module$(::$function)+(side))) },)*]
     };
 }
 
@@ -53,6 +55,8 @@ pub fn all(seed: u64, steps: usize) -> Vec<Case> {
         "fetch-limits" fetch::limits,
         "fetch-epochs" fetch::epochs,
         "sessions" sessions::sessions,
+        "compaction" compaction::cleaned,
+        "keyless" compaction::keyless,
         "list-offsets" offsets::list_offsets,
         "leader-epochs" offsets::leader_epochs,
         "delete-records" offsets::delete_records,
@@ -63,6 +67,17 @@ pub fn all(seed: u64, steps: usize) -> Vec<Case> {
         "commit" group_offsets::commit,
         "offset-fetch" group_offsets::fetch,
         "offset-delete" group_offsets::delete,
+        "txn-init" transactions::lifecycle::initialise,
+        "txn-end" transactions::lifecycle::ends,
+        "txn-partitions" transactions::partitions::add,
+        "txn-produce" transactions::partitions::write,
+        "txn-isolation" transactions::isolation::isolation,
+        "txn-offsets" transactions::offsets::commit,
+        "txn-stable" transactions::offsets::stable,
+        "txn-describe" transactions::admin::describe,
+        "txn-list" transactions::admin::list,
+        "txn-producers" transactions::admin::producers,
+        "txn-markers" transactions::admin::markers,
     ];
     if steps > 0 {
         let play: Play = Box::new(move |side| Box::pin(random::play(side, seed, steps)));

@@ -3,6 +3,7 @@
 use crate::ask::{fetch, from, produce, produce_acks, topic};
 use crate::records::{EPOCH_MS, batch, batch_at, sequenced};
 use crate::side::{Side, all_versions, versions};
+use crate::transact::initialising;
 use bytes::Bytes;
 use ottla_model::record_batch::{BatchBuilder, BatchOptions, TimestampType};
 use ottla_model::{Compression, Records, Uuid};
@@ -162,12 +163,7 @@ pub async fn formats(side: &mut Side) {
 
 pub async fn sequences(side: &mut Side) {
     let a = topic(side, "a", 1, &[]).await;
-    let new = InitProducerIdRequest {
-        transaction_timeout_ms: 1000,
-        producer_id: -1,
-        producer_epoch: -1,
-        ..Default::default()
-    };
+    let new = initialising(None, 1000, -1, -1);
     for version in versions::<ProduceRequest>() {
         let id = side.quiet(4, &new).await.producer_id;
         let other = side.quiet(4, &new).await.producer_id;

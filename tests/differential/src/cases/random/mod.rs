@@ -1,10 +1,13 @@
 //! A seeded random script over a few topics and groups. Both brokers are asked the same: every choice comes from the seed,
 //! and what is remembered of the answers is the same on both sides as long as they agree.
 
+mod transactional;
+
 use crate::ask::{creatable, create, fetch, from, pause, produce, topic};
 use crate::cases::group_offsets::fetching;
 use crate::records::{EPOCH_MS, batch_at, sequenced};
 use crate::side::Side;
+use crate::transact::initialising;
 use ottla_model::record_batch::BatchOptions;
 use ottla_model::{Compression, Uuid};
 use ottla_protocol::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
@@ -12,9 +15,10 @@ use ottla_protocol::fetch_request::FetchPartition;
 use ottla_protocol::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use ottla_protocol::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use ottla_protocol::*;
+use transactional::Transactional;
 
 /// SplitMix64: small, and the same on every machine.
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, end: usize) -> usize {
@@ -55,22 +59,21 @@ pub async fn play(side: &mut Side, seed: u64, steps: usize) {
         topics.push(topic(side, &format!("t{at}"), 2, configs).await);
     }
     topics.push((side.name("unknown"), Uuid([3; 16])));
-    let group = super::groups::found(side, "g").await;
+    let group = crate::cases::groups::found(side, "g").await;
     let mut producers: Vec<Producer> = Vec::new();
-    let new = InitProducerIdRequest {
-        transaction_timeout_ms: 1000,
-        producer_id: -1,
-        producer_epoch: -1,
-        ..Default::default()
-    };
+    let new = initialising(None, 1000, -1, -1);
     for _ in 0..3 {
         producers.push(Producer { id: side.quiet(4, &new).await.producer_id, epoch: 0, sequence: 0 });
+    }
+    let mut transactional = Vec::new();
+    for name in ["x", "y", "z"] {
+        transactional.push(Transactional::new(side, name).await);
     }
     let mut made = 0;
     for step in 0..steps {
         let topic = topics[dice.below(topics.len())].clone();
         let partition = *dice.of(&[0, 0, 0, 1, 1, 2]);
-        match dice.below(12) {
+        match dice.below(24) {
             0..=2 => {
                 let version = dice.version::<ProduceRequest>();
                 let compression = *dice.of(&[
@@ -169,12 +172,17 @@ pub async fn play(side: &mut Side, seed: u64, steps: usize) {
                 let version = dice.version::<OffsetFetchRequest>().max(2);
                 side.ask(&format!("{step} all"), version, &fetching(version, &group, None)).await;
             }
-            _ => {
+            11 => {
                 made += 1;
                 let name = side.name(&format!("made{made}"));
                 let partitions = dice.below(4) as i32 - 1;
                 side.ask(&format!("{step} {partitions}"), 7, &create(vec![creatable(&name, partitions, 1)])).await;
                 pause(side).await;
+            }
+            _ => {
+                let which = dice.below(transactional.len());
+                let of = &mut transactional[which];
+                transactional::play(side, &mut dice, step, which, of, (&topic, partition), &group).await;
             }
         }
     }
