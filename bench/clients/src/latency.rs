@@ -32,6 +32,13 @@ fn print(mut times: Vec<Duration>) {
 /// From `send` to the acknowledgement.
 pub async fn ack(load: Load) -> Result<()> {
     let producer = producer(&load.broker)?;
+    let times = acks(&producer, &load).await?;
+    print(times);
+    producer.close(Duration::from_secs(5)).await?;
+    Ok(())
+}
+
+async fn acks(producer: &Producer, load: &Load) -> Result<Vec<Duration>> {
     let mut value = vec![b'x'; load.size];
     let mut times = Vec::with_capacity(load.records);
     for number in 0..load.records + WARM {
@@ -42,9 +49,7 @@ pub async fn ack(load: Load) -> Result<()> {
             times.push(start.elapsed());
         }
     }
-    print(times);
-    producer.close(Duration::from_secs(5)).await?;
-    Ok(())
+    Ok(times)
 }
 
 /// From `send` until a consumer in this process has the record.
@@ -78,33 +83,38 @@ async fn trips(producer: &Producer, consumer: &Consumer, load: &Load) -> Result<
     Ok(times)
 }
 
-/// One embedded broker, the same load in process and over loopback TCP: round trips one at a time, and CPU time per record
-/// (broker and clients together) under load.
+/// One embedded broker, the same load in process and over loopback TCP: acknowledgements and round trips one at a time, and
+/// CPU time per record (broker and clients together) under load. `--topic inproc` or `--topic tcp` runs that one alone, for
+/// a profile.
 pub async fn transports(load: Load) -> Result<()> {
     let broker = ottla::Broker::builder().listener("PLAINTEXT://127.0.0.1:0").start().await?;
     let addresses = [("inproc", broker.inproc_address().to_owned()), ("tcp", broker.bootstrap_servers())];
-    let mut p50 = Vec::new();
-    let mut per_million = Vec::new();
-    for (name, address) in &addresses {
+    let mut measured = Vec::new();
+    for (name, address) in addresses.iter().filter(|(name, _)| load.topic.is_empty() || load.topic == *name) {
+        let one_by_one = |topic: String| Load { topic, records: load.records.min(20_000), ..load.clone() };
+        let median = |mut times: Vec<Duration>| {
+            times.sort();
+            times[times.len() / 2].as_secs_f64() * 1e6
+        };
+        let first = producer(address)?;
+        let ack = median(acks(&first, &one_by_one(format!("{name}-ack"))).await?);
+        first.close(Duration::from_secs(5)).await?;
         let (producer, consumer) = (producer(address)?, reader(address, name)?);
-        let one_by_one = Load { topic: (*name).to_owned(), records: load.records.min(20_000), ..load.clone() };
-        let mut times = trips(&producer, &consumer, &one_by_one).await?;
-        times.sort();
-        p50.push(times[times.len() / 2].as_secs_f64() * 1e6);
+        let trip = median(trips(&producer, &consumer, &one_by_one((*name).to_owned())).await?);
         producer.close(Duration::from_secs(5)).await?;
         consumer.close(Duration::from_secs(5)).await?;
-        per_million.push(streamed(address, &format!("{name}-stream"), &load).await?);
+        let cpu = streamed(address, &format!("{name}-stream"), &load).await?;
+        measured.push((name, ack, trip, cpu));
     }
-    println!(
-        "{{\"inproc_p50_us\": {:.2}, \"tcp_p50_us\": {:.2}, \"faster\": {:.3}, \"inproc_cpu_s_per_million\": {:.4}, \
-         \"tcp_cpu_s_per_million\": {:.4}, \"cpu_ratio\": {:.4}}}",
-        p50[0],
-        p50[1],
-        p50[1] / p50[0],
-        per_million[0],
-        per_million[1],
-        per_million[0] / per_million[1]
-    );
+    let numbers = measured.iter().map(|(name, ack, trip, cpu)| {
+        format!("\"{name}_ack_us\": {ack:.2}, \"{name}_p50_us\": {trip:.2}, \"{name}_cpu_s_per_million\": {cpu:.4}")
+    });
+    let mut numbers: Vec<String> = numbers.collect();
+    if let [(_, in_ack, in_trip, in_cpu), (_, tcp_ack, tcp_trip, tcp_cpu)] = measured[..] {
+        let (faster_ack, faster, ratio) = (tcp_ack / in_ack, tcp_trip / in_trip, in_cpu / tcp_cpu);
+        numbers.push(format!("\"faster_ack\": {faster_ack:.3}, \"faster\": {faster:.3}, \"cpu_ratio\": {ratio:.4}"));
+    }
+    println!("{{{}}}", numbers.join(", "));
     broker.close().await?;
     Ok(())
 }

@@ -63,6 +63,8 @@ struct Redial {
     /// Attempts in a row that ended with nothing.
     failures: u32,
     not_before: Duration,
+    /// What the last of them said, for those who have no time for another.
+    last: Option<Error>,
 }
 
 impl Broker {
@@ -101,8 +103,8 @@ impl Broker {
         self.slot(purpose).current.read().clone().filter(|connection| !connection.wire.is_closed())
     }
 
-    /// The open connection, dialled first if need be, within `limit` and `socket.connection.setup.timeout.ms`, plus the
-    /// backoff after a failure.
+    /// The open connection, dialled first if need be, within `limit`, the backoff after a failure included, and within
+    /// `socket.connection.setup.timeout.ms`.
     pub(crate) async fn connection(
         &self,
         env: &Env,
@@ -118,13 +120,18 @@ impl Broker {
         if let Some(connection) = self.ready(purpose) {
             return Ok(connection);
         }
-        env.sleep(redial.not_before.saturating_sub(env.monotonic())).await;
-        let limit = limit.min(setup_timeout(env, options, redial.failures));
+        let wait = redial.not_before.saturating_sub(env.monotonic());
+        env.sleep(wait.min(limit)).await;
+        let limit = match (limit.checked_sub(wait).filter(|left| !left.is_zero()), &redial.last) {
+            (None, Some(error)) => return Err(error.clone()),
+            (left, _) => left.unwrap_or_default().min(setup_timeout(env, options, redial.failures)),
+        };
         match self.open(env, options, limit).await {
             Ok(connection) => {
                 redial.backoff = None;
                 redial.failures = 0;
                 redial.not_before = Duration::ZERO;
+                redial.last = None;
                 let connection = Arc::new(connection);
                 *slot.current.write() = Some(connection.clone());
                 Ok(connection)
@@ -136,6 +143,7 @@ impl Broker {
                 let wait = backoff.next(env);
                 redial.failures = redial.failures.saturating_add(1);
                 redial.not_before = env.monotonic() + wait;
+                redial.last = Some(error.clone());
                 *slot.current.write() = None;
                 Err(error)
             }

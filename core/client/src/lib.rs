@@ -42,6 +42,6 @@ pub use ottla_wire::{
     TlsOptions,
 };
 pub use producer::{
-    Acks, Delivery, OwnedRecord, Partitioner, Producer, ProducerInterceptor, ProducerOptions, ProducerRecord,
-    RecordMetadata, RoundRobinPartitioner, TopicPartitions,
+    Acks, DeliveredRecords, Delivery, DeliverySink, OwnedRecord, Partitioner, Producer, ProducerInterceptor,
+    ProducerOptions, ProducerRecord, RecordMetadata, RoundRobinPartitioner, TopicPartitions,
 };

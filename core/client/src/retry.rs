@@ -47,10 +47,11 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// Sleeps for the next wait, but not past `deadline`; false when the deadline has passed already.
+    /// Sleeps for the next wait, but not past `deadline`; false when that has passed then, so that the caller tells what it
+    /// has learnt and does not try once more with no time for it.
     pub(crate) async fn pause(&mut self, env: &Env, deadline: &Deadline) -> bool {
         let Some(left) = deadline.left(env) else { return false };
         env.sleep(self.next(env).min(left)).await;
-        true
+        deadline.left(env).is_some()
     }
 }

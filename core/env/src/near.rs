@@ -36,16 +36,16 @@ impl Near {
     /// must not wait for the task, nor may the caller hold a lock that the task takes.
     ///
     /// Where that is not possible (the task is at work already, this thread is in another runtime or in none, the time is
-    /// virtual) `give` is done all the same, and the task runs when its executor has its turn.
-    pub fn feed<T>(&self, give: impl FnOnce() -> T) -> T {
-        let Some(core) = self.0.upgrade().filter(Core::is_here) else { return give() };
-        if !core.take(false) {
-            return give();
-        }
-        // Whatever it wakes is seen by `run`, without a word to the executor.
-        let given = give();
+    /// virtual) `give` is done all the same, and the task runs when its executor has its turn; false then.
+    pub fn feed(&self, give: impl FnOnce()) -> bool {
+        let Some(core) = self.0.upgrade().filter(|core| core.is_here() && core.take(false)) else {
+            give();
+            return false;
+        };
+        // Whatever it wakes is seen by `run_taken`, without a word to the executor.
+        give();
         core.run_taken(POLLS_MAX);
-        given
+        true
     }
 
     /// Runs the task on this thread until it waits, if something has woken it that it has not seen yet; see [`Near::feed`].
@@ -233,14 +233,14 @@ mod tests {
     #[tokio::test]
     async fn runs_on_the_spot() {
         let (sender, sum, near, task) = adder(&Env::real());
-        near.feed(|| sender.send(1)).expect("open");
+        near.feed(|| sender.send(1).expect("open"));
         assert_eq!(sum.load(Ordering::SeqCst), 1, "before its executor had a turn");
         tokio::task::yield_now().await;
         sender.send(2).expect("open");
         near.run();
         assert_eq!(sum.load(Ordering::SeqCst), 3);
         near.run();
-        near.feed(|| drop(sender));
+        assert!(near.feed(|| drop(sender)));
         assert_eq!(sum.load(Ordering::SeqCst), 1_000_003);
         task.join().await;
         near.run();
@@ -260,8 +260,8 @@ mod tests {
         let runtime = || tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let (own, other) = (runtime(), runtime());
         let (sender, sum, near, task) = own.block_on(async { adder(&Env::real()) });
-        near.feed(|| sender.send(1)).expect("open");
-        other.block_on(async { near.feed(|| sender.send(1)).expect("open") });
+        near.feed(|| sender.send(1).expect("open"));
+        other.block_on(async { near.feed(|| sender.send(1).expect("open")) });
         assert_eq!(sum.load(Ordering::SeqCst), 0);
         drop(sender);
         own.block_on(task.join());
@@ -271,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_the_tasks_own() {
         let (sender, sum, near, task) = adder(&Env::real());
-        near.feed(|| sender.send(13)).expect("open");
+        near.feed(|| sender.send(13).expect("open"));
         assert!(sender.is_closed(), "what it held is gone");
         task.join().await;
         assert_eq!(sum.load(Ordering::SeqCst), 0);
@@ -280,12 +280,12 @@ mod tests {
     #[tokio::test]
     async fn an_aborted_task_drops_what_it_holds() {
         let (sender, _sum, near, task) = adder(&Env::real());
-        near.feed(|| sender.send(1)).expect("open");
+        near.feed(|| sender.send(1).expect("open"));
         task.abort();
         task.join().await;
         sender.closed().await;
         near.run();
-        near.feed(|| ());
+        assert!(!near.feed(|| ()));
     }
 
     #[tokio::test]
@@ -317,7 +317,9 @@ mod tests {
                         for number in 0..2_000 {
                             match number % 3 {
                                 0 => sender.send(1).expect("open"),
-                                1 => near.feed(|| sender.send(1)).expect("open"),
+                                1 => {
+                                    near.feed(|| sender.send(1).expect("open"));
+                                }
                                 _ => {
                                     sender.send(1).expect("open");
                                     near.run();

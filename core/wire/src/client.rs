@@ -1,13 +1,16 @@
 //! The client's end of a connection: many requests in flight, each answered by its correlation id.
 
 mod options;
+mod raw;
 mod reading;
 #[cfg(test)]
 mod tests;
 
 pub use options::{ClientError, ConnectOptions, Traffic};
+pub use raw::{RawPending, RawRequest};
 
-use crate::dial;
+use crate::dial::{self, Dialled};
+use crate::inproc::Way;
 use crate::security::Security;
 use crate::session::Session;
 use crate::stream::WriteHalf;
@@ -15,13 +18,14 @@ use bytes::Bytes;
 use ottla_env::Env;
 use ottla_model::Str;
 use ottla_protocol::{Frame, Message, Reader, Request, RequestHeader, ResponseHeader, Writer};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use reading::Reading;
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, RwLockReadGuard, Semaphore, mpsc, oneshot, watch};
 
 /// A connection to one broker; clones share it. Dropping the last clone closes it once its queued requests are sent.
@@ -35,7 +39,9 @@ struct Inner {
     env: Env,
     address: String,
     client_id: Str,
-    outgoing: mpsc::Sender<Frame>,
+    outgoing: Outgoing,
+    /// Of a connection in process, to whom its requests go.
+    way: Option<Arc<Way>>,
     waiting: Arc<Waiting>,
     next_correlation_id: AtomicI32,
     in_flight: Arc<Semaphore>,
@@ -46,6 +52,9 @@ struct Inner {
     /// Ends the reader: a value closes the connection at once, its drop lets the writer send what is queued first.
     end: watch::Sender<()>,
 }
+
+/// Where requests are queued; `None` once the connection has ended.
+type Outgoing = Arc<RwLock<Option<mpsc::Sender<Frame>>>>;
 
 /// Requests whose answer is outstanding.
 #[derive(Debug, Default)]
@@ -61,7 +70,8 @@ struct Waiting {
     answers: AtomicU64,
     /// When something last passed, by the monotonic clock in milliseconds.
     active_ms: AtomicU64,
-    /// Tells the writer that the connection broke; a stored permit, as only the writer waits.
+    /// Tells the writer, or in process the task that waits for the end, that the connection broke; a stored permit, as only
+    /// one of them waits.
     broke: Notify,
 }
 
@@ -143,7 +153,25 @@ impl<R: Request> Pending<R> {
         frame.into_bytes().map_err(|error| ClientError::Disconnected(error.to_string()))
     }
 
+    /// The answer, if it has come already. May be called again after `None` only.
+    pub fn try_take(&mut self) -> Option<Result<R::Response, ClientError>> {
+        let frame = self.try_frame()?;
+        let version = self.version;
+        Some(frame.and_then(|frame| decode::<R>(frame, version)))
+    }
+
+    fn try_frame(&mut self) -> Option<Result<Frame, ClientError>> {
+        match self.answer.try_recv() {
+            Ok(frame) => Some(Ok(frame)),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Err(oneshot::error::TryRecvError::Closed) => Some(Err(self.inner.waiting.disconnected())),
+        }
+    }
+
     async fn in_time(mut self, timeout: Duration) -> Result<Frame, ClientError> {
+        if let Some(frame) = self.try_frame() {
+            return frame;
+        }
         let env = self.inner.env.clone();
         let limited = env.timeout(timeout, self.answer()).await;
         limited.map_err(|_| ClientError::Timeout { api: R::API_KEY, after: timeout })?
@@ -157,30 +185,46 @@ impl<R: Request> Pending<R> {
 impl ClientConnection {
     /// Dials `host:port`, or `ottla-inproc:<id>` for a broker in this process.
     pub async fn connect(env: &Env, address: &str, options: &ConnectOptions) -> Result<ClientConnection, ClientError> {
-        let stream = dial::dial(env, address, options).await?;
-        let (read, write) = stream.split();
-        let (outgoing, frames) = mpsc::channel(options.in_flight_max.max(1));
+        let dialled = dial::dial(env, address, options).await?;
         let (end, ended) = watch::channel(());
         let waiting = Arc::new(Waiting::default());
         waiting.active(env.monotonic());
         if let Some(traffic) = &options.traffic {
             traffic.opened();
         }
-        env.spawn("client writer", write_loop(write, frames, waiting.clone()));
+        let outgoing = Outgoing::default();
         let reader = Reading {
             env: env.clone(),
             waiting: waiting.clone(),
+            outgoing: outgoing.clone(),
             traffic: options.traffic.clone(),
             tls: options.security.tls.clone(),
             idle_max: options.idle_max.filter(|idle| !idle.is_zero()),
         };
-        env.spawn("client reader", reader.run(read, ended));
+        let way = match dialled {
+            Dialled::Stream(stream) => {
+                let (read, write) = stream.split();
+                let (sender, frames) = mpsc::channel(options.in_flight_max.max(1));
+                *outgoing.write() = Some(sender);
+                env.spawn("client writer", write_loop(write, frames, waiting.clone()));
+                env.spawn("client reader", reader.run(read, ended));
+                None
+            }
+            Dialled::InProc(to_server) => {
+                *outgoing.write() = Some(to_server.requests);
+                let reader = Arc::new(reader);
+                to_server.way.answer_to(reader.clone());
+                env.spawn("client connection", reader.attend(ended));
+                Some(to_server.way)
+            }
+        };
         Ok(ClientConnection {
             inner: Arc::new(Inner {
                 env: env.clone(),
                 address: address.to_owned(),
                 client_id: options.client_id.clone(),
                 outgoing,
+                way,
                 waiting,
                 next_correlation_id: AtomicI32::new(0),
                 in_flight: Arc::new(Semaphore::new(options.in_flight_max.max(1))),
@@ -255,7 +299,13 @@ impl ClientConnection {
         timeout: Duration,
     ) -> Result<R::Response, ClientError> {
         // One limit over both steps: a full connection and a silent broker look the same to the caller.
-        let exchange = async { self.start(request, version).await?.answer().await };
+        let exchange = async {
+            let mut pending = self.start(request, version).await?;
+            match pending.try_frame() {
+                Some(frame) => frame,
+                None => pending.answer().await,
+            }
+        };
         let limited = self.inner.env.timeout(timeout, exchange).await;
         let frame = limited.map_err(|_| ClientError::Timeout { api: R::API_KEY, after: timeout })??;
         decode::<R>(frame, version)
@@ -291,14 +341,17 @@ impl ClientConnection {
 
     async fn queue<R: Request>(&self, request: &R, version: i16) -> Result<Pending<R>, ClientError> {
         let inner = &self.inner;
-        let _permit = inner.in_flight.clone().acquire_owned().await.map_err(|_| inner.waiting.disconnected())?;
+        let _permit = match inner.in_flight.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => inner.in_flight.clone().acquire_owned().await.map_err(|_| inner.waiting.disconnected())?,
+        };
         let id = inner.next_correlation_id.fetch_add(1, Ordering::Relaxed);
         let frame = inner.encode(request, version, id)?;
         let now = inner.env.monotonic();
         let answer = inner.waiting.register(id, now).ok_or_else(|| inner.waiting.disconnected())?;
         let pending = Pending { inner: inner.clone(), id, version, answer, _permit, request: PhantomData };
-        inner.sent(&frame);
-        inner.outgoing.send(frame).await.map_err(|_| inner.waiting.disconnected())?;
+        inner.sent(&frame, now);
+        inner.push(frame).await?;
         Ok(pending)
     }
 
@@ -311,18 +364,41 @@ impl ClientConnection {
         if self.is_closed() {
             return Err(inner.waiting.disconnected());
         }
-        inner.waiting.active(inner.env.monotonic());
-        inner.sent(&frame);
-        inner.outgoing.send(frame).await.map_err(|_| inner.waiting.disconnected())
+        let now = inner.env.monotonic();
+        inner.waiting.active(now);
+        inner.sent(&frame, now);
+        inner.push(frame).await
     }
 }
 
 impl Inner {
-    fn sent(&self, frame: &Frame) {
+    fn sent(&self, frame: &Frame, now: Duration) {
         if let Some(traffic) = &self.traffic {
             // With the length in front.
-            traffic.sent(frame.len() + 4);
+            traffic.sent(frame.len() + 4, now);
         }
+    }
+
+    /// Queues a request, in the order of these calls. Where the broker is in this process and free, it is answered before
+    /// this returns.
+    async fn push(&self, frame: Frame) -> Result<(), ClientError> {
+        let offer = || match &*self.outgoing.read() {
+            Some(sender) => sender.try_send(frame),
+            None => Err(TrySendError::Closed(frame)),
+        };
+        let mut offered = Ok(());
+        match &self.way {
+            Some(way) => way.feed(|| offered = offer()),
+            None => offered = offer(),
+        }
+        let frame = match offered {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(frame)) => frame,
+            Err(TrySendError::Closed(_)) => return Err(self.waiting.disconnected()),
+        };
+        // Behind those that wait already: while there are any, the queue takes none at once.
+        let sender = self.outgoing.read().clone().ok_or_else(|| self.waiting.disconnected())?;
+        sender.send(frame).await.map_err(|_| self.waiting.disconnected())
     }
 
     fn encode<R: Request>(&self, request: &R, version: i16, correlation_id: i32) -> Result<Frame, ClientError> {

@@ -1,7 +1,7 @@
 //! From an address to a connected stream: names, sockets, TLS. Deliberately not here: when to dial again.
 
 use crate::client::{ClientError, ConnectOptions};
-use crate::inproc;
+use crate::inproc::{self, ClientEnd};
 use crate::security::{TlsClient, server_name};
 use crate::stream::Stream;
 use ottla_env::Env;
@@ -13,17 +13,24 @@ use tokio::net::{TcpSocket, TcpStream};
 /// Addresses of one name that are tried; the others are left for luck at another time.
 const ADDRESSES_MAX: usize = 16;
 
+/// What dialling gives.
+#[derive(Debug)]
+pub(crate) enum Dialled {
+    Stream(Stream),
+    InProc(ClientEnd),
+}
+
 /// Dials `host:port`, or `ottla-inproc:<id>` for a broker in this process, which needs no security.
 ///
 /// All addresses of the name are tried in the order in which the resolver gives them (`client.dns.lookup` is
 /// `use_all_dns_ips`), each for its share of what is left of the time, so that one that swallows packets leaves some to
 /// the next.
-pub(crate) async fn dial(env: &Env, address: &str, options: &ConnectOptions) -> Result<Stream, ClientError> {
+pub(crate) async fn dial(env: &Env, address: &str, options: &ConnectOptions) -> Result<Dialled, ClientError> {
     let refused = |reason: String| ClientError::Connect { address: address.to_owned(), reason };
     if inproc::is_inproc(address) {
         let connecting = env.timeout(options.connect_timeout, inproc::connect(env.world(), address)).await;
         return match connecting {
-            Ok(connected) => connected.map_err(|error| refused(error.to_string())),
+            Ok(connected) => connected.map(Dialled::InProc).map_err(|error| refused(error.to_string())),
             Err(_) => Err(refused(format!("no answer within {} ms", options.connect_timeout.as_millis()))),
         };
     }
@@ -51,7 +58,7 @@ pub(crate) async fn dial(env: &Env, address: &str, options: &ConnectOptions) -> 
             }
         };
         failure = match env.timeout(share, attempt).await {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(stream)) => return Ok(Dialled::Stream(stream)),
             Ok(Err(error)) => error,
             Err(_) => late(),
         };

@@ -22,7 +22,7 @@ mod server;
 mod session;
 mod stream;
 
-pub use client::{ClientConnection, ClientError, ConnectOptions, Pending, Traffic};
+pub use client::{ClientConnection, ClientError, ConnectOptions, Pending, RawPending, RawRequest, Traffic};
 pub use frame::FrameError;
 pub use inproc::{InProcListener, inproc_name};
 pub use listener::{Admission, ConnectionLimits, Limits, Listener, ListenerOptions, ListenerStats};

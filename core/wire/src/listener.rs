@@ -198,20 +198,20 @@ impl<S: Service> Shared<S> {
             return;
         };
         let peer = Peer { address, listener, connection_id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed) };
-        let mut stopped = shared.stop.subscribe();
+        let stop = shared.stop.subscribe();
         let shared = shared.clone();
         let env = shared.env.clone();
-        env.spawn("connection", async move {
+        let way = stream.way();
+        let serve = async move {
             let _seat = seat;
-            let ended = tokio::select! {
-                biased;
-                _ = stopped.wait_for(|stop| *stop) => None,
-                ended = server::serve(shared, stream, peer) => ended,
-            };
-            if let Some(reason) = ended {
+            if let Some(reason) = server::serve(shared, stream, peer, stop).await {
                 tracing::info!(peer = ?address, "closed a connection: {reason}");
             }
-        });
+        };
+        match way {
+            None => drop(env.spawn("connection", serve)),
+            Some(way) => way.served_by(env.spawn_near("connection", serve).1),
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! One connection's transport, the same to everything above it.
 
 use crate::frame::{FrameError, FrameReader};
-use crate::inproc::{FrameReceiver, FrameSender, Pipe};
+use crate::inproc::{Requests, ServerEnd, ToClient, Way};
 use crate::send;
 use ottla_protocol::Frame;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_rustls::client::TlsStream;
@@ -32,9 +33,18 @@ impl Stream {
         Stream { read, write: WriteHalf::Tls(Box::new(write)), peer: Some(peer) }
     }
 
-    pub(crate) fn inproc(pipe: Pipe) -> Stream {
-        let (sender, receiver) = pipe.split();
-        Stream { read: ReadHalf::InProc(receiver), write: WriteHalf::InProc(sender), peer: None }
+    /// The server's end of an in-process connection.
+    pub(crate) fn inproc(end: ServerEnd) -> Stream {
+        let (answers, requests) = end.split();
+        Stream { read: ReadHalf::InProc(requests), write: WriteHalf::InProc(answers), peer: None }
+    }
+
+    /// What the client's end of an in-process connection knows of this one.
+    pub(crate) fn way(&self) -> Option<Arc<Way>> {
+        match &self.write {
+            WriteHalf::InProc(answers) => Some(answers.way()),
+            _ => None,
+        }
     }
 
     /// The peer's address; `None` in process.
@@ -63,7 +73,7 @@ impl Stream {
 pub(crate) enum ReadHalf {
     Tcp { socket: OwnedReadHalf, reader: FrameReader },
     Tls { socket: Box<tokio::io::ReadHalf<TlsStream<TcpStream>>>, reader: FrameReader },
-    InProc(FrameReceiver),
+    InProc(Requests),
 }
 
 impl ReadHalf {
@@ -71,7 +81,7 @@ impl ReadHalf {
         match self {
             ReadHalf::Tcp { socket, reader } => reader.next(socket, limit).await.map(Frame::from),
             ReadHalf::Tls { socket, reader } => reader.next(socket.as_mut(), limit).await.map(Frame::from),
-            ReadHalf::InProc(receiver) => receiver.read_frame(limit).await,
+            ReadHalf::InProc(requests) => requests.read_frame(limit).await,
         }
     }
 }
@@ -80,7 +90,7 @@ impl ReadHalf {
 pub(crate) enum WriteHalf {
     Tcp(OwnedWriteHalf),
     Tls(Box<tokio::io::WriteHalf<TlsStream<TcpStream>>>),
-    InProc(FrameSender),
+    InProc(ToClient),
 }
 
 impl WriteHalf {
@@ -88,7 +98,7 @@ impl WriteHalf {
         match self {
             WriteHalf::Tcp(socket) => send::send_frame(socket.as_ref(), content.into_chunks()).await,
             WriteHalf::Tls(socket) => send::write_frame(socket.as_mut(), content.into_chunks()).await,
-            WriteHalf::InProc(sender) => sender.write_frame(content).await,
+            WriteHalf::InProc(answers) => answers.write_frame(content),
         }
     }
 }

@@ -114,11 +114,11 @@ struct Count {
 impl Traffic for Count {
     fn opened(&self) {}
 
-    fn sent(&self, bytes: usize) {
+    fn sent(&self, bytes: usize, _now: Duration) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn received(&self, bytes: usize, latency: Option<Duration>) {
+    fn received(&self, bytes: usize, latency: Option<Duration>, _now: Duration) {
         self.received.fetch_add(bytes, Ordering::Relaxed);
         self.answers.fetch_add(usize::from(latency.is_some()), Ordering::Relaxed);
     }

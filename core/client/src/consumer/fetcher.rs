@@ -245,7 +245,8 @@ async fn fetch(
     let timeout = client.options().request_timeout + options.fetch_max_wait;
     let began = client.env().monotonic();
     let response: FetchResponse = connection.request_at(&request, version, timeout).await?;
-    shared.metrics.fetched(client.env().monotonic().saturating_sub(began), response.throttle_time_ms);
+    let now = client.env().monotonic();
+    shared.metrics.fetched(now.saturating_sub(began), response.throttle_time_ms, now);
     if !session.answered(&response) {
         let code = ErrorCode::from_code(response.error_code);
         let session_only = matches!(
@@ -261,7 +262,7 @@ async fn fetch(
         shared.links.learn(endpoint.node_id, address(&endpoint.host, endpoint.port));
     }
     let records = response.responses.iter().flat_map(|topic| &topic.partitions).filter_map(|p| p.records.as_ref());
-    shared.metrics.fetched_size(records.map(|records| records.len()).sum());
+    shared.metrics.fetched_size(records.map(|records| records.len()).sum(), now);
     for topic in &response.responses {
         for data in &topic.partitions {
             let Some(key) = session.find(&topic.topic, topic.topic_id, data.partition_index) else { continue };

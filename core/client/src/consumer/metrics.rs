@@ -172,7 +172,7 @@ impl ConsumerMetrics {
     pub(super) fn poll_began(&self, now: Duration) {
         let last = self.times.lock().poll_began.replace(now);
         if let Some(last) = last {
-            self.between_polls.record(millis(now.saturating_sub(last)));
+            self.between_polls.record_at(millis(now.saturating_sub(last)), now);
         }
     }
 
@@ -180,7 +180,7 @@ impl ConsumerMetrics {
     pub(super) fn poll_ended(&self, before: Option<Duration>, began: Duration, now: Duration) {
         let all = before.map_or(Duration::ZERO, |before| now.saturating_sub(before));
         if !all.is_zero() {
-            self.idle_ratio.record(now.saturating_sub(began).as_secs_f64() / all.as_secs_f64());
+            self.idle_ratio.record_at(now.saturating_sub(began).as_secs_f64() / all.as_secs_f64(), now);
         }
     }
 
@@ -226,33 +226,40 @@ impl ConsumerMetrics {
         }
     }
 
-    /// A fetch was answered.
-    pub(super) fn fetched(&self, took: Duration, throttle_ms: i32) {
-        self.fetch.record(millis(took));
-        self.throttle.record(f64::from(throttle_ms));
+    /// A fetch was answered, `now`.
+    pub(super) fn fetched(&self, took: Duration, throttle_ms: i32, now: Duration) {
+        self.fetch.record_at(millis(took), now);
+        self.throttle.record_at(f64::from(throttle_ms), now);
     }
 
     /// What an answer brought in all.
-    pub(super) fn fetched_size(&self, bytes: usize) {
-        self.size.record(bytes as f64);
+    pub(super) fn fetched_size(&self, bytes: usize, now: Duration) {
+        self.size.record_at(bytes as f64, now);
     }
 
-    /// Records of one fetched partition were handed out.
-    pub(super) fn consumed(&self, fetched: &Fetched, records: usize, assigned: &Assigned, isolation: IsolationLevel) {
+    /// Records of one fetched partition are handed out `now`.
+    pub(super) fn consumed(
+        &self,
+        fetched: &Fetched,
+        records: usize,
+        assigned: &Assigned,
+        isolation: IsolationLevel,
+        now: Duration,
+    ) {
         if records == 0 {
             return;
         }
         // Java counts the records' own bytes; here it is their share of the batches.
         let offsets = (fetched.next_offset - fetched.fetch_offset).max(1) as f64;
         let bytes = fetched.bytes.len() as f64 * (records as f64 / offsets).min(1.0);
-        self.bytes.record(bytes);
-        self.records.record(records as f64);
-        self.per_request.record(records as f64);
+        self.bytes.record_at(bytes, now);
+        self.records.record_at(records as f64, now);
+        self.per_request.record_at(records as f64, now);
         if let Some(lag) = lag(assigned, isolation) {
-            self.lag_max.record(lag);
+            self.lag_max.record_at(lag, now);
         }
         if let Some(lead) = lead(assigned) {
-            self.lead_min.record(lead);
+            self.lead_min.record_at(lead, now);
         }
         let topic = {
             let mut topics = self.topics.lock();
@@ -262,10 +269,10 @@ impl ConsumerMetrics {
                 None => topics.entry(fetched.topic.clone()).or_insert(self.topic(&fetched.topic)).clone(),
             }
         };
-        topic.size.record(fetched.bytes.len() as f64);
-        topic.bytes.record(bytes);
-        topic.records.record(records as f64);
-        topic.per_request.record(records as f64);
+        topic.size.record_at(fetched.bytes.len() as f64, now);
+        topic.bytes.record_at(bytes, now);
+        topic.records.record_at(records as f64, now);
+        topic.per_request.record_at(records as f64, now);
     }
 
     fn topic(&self, topic: &str) -> Topic {

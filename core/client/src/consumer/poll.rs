@@ -130,6 +130,7 @@ impl Shared {
 
     fn take_batches(&self) -> Result<Option<Vec<Fetched>>> {
         let mut taken = Vec::new();
+        let now = self.client.env().monotonic();
         {
             let mut state = self.state.lock();
             // An error stays in front until it can be returned alone.
@@ -146,7 +147,7 @@ impl Shared {
                 if let Some(assigned) = state.partitions.get_mut(&fetched.key()) {
                     // Batches are not opened here: compacted ones have fewer records than offsets.
                     let offsets = (fetched.next_offset - fetched.fetch_offset).max(0) as usize;
-                    self.metrics.consumed(&fetched, offsets, assigned, self.options.isolation_level);
+                    self.metrics.consumed(&fetched, offsets, assigned, self.options.isolation_level, now);
                     assigned.place = Place::At(fetched.next_offset);
                     assigned.epoch = fetched.last_epoch.or(assigned.epoch);
                     assigned.broken = false;
@@ -210,7 +211,8 @@ impl Shared {
                     assigned.epoch = Some(records.leader_epoch());
                 }
             }
-            self.metrics.consumed(&fetched, taken, assigned, self.options.isolation_level);
+            let now = self.client.env().monotonic();
+            self.metrics.consumed(&fetched, taken, assigned, self.options.isolation_level, now);
             emptied |= done;
             if taken > 0 {
                 let (partition, epoch) = (partition.clone(), records.leader_epoch());

@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(value(&metrics, "x-rate"), 0.0);
         sensor.record(2.0);
         sensor.record(4.0);
-        sensor.record_many(30.0, 3.0, 9.0, 11.0);
+        sensor.record_many(30.0, 3.0, 9.0, 11.0, Duration::ZERO);
         for (name, expected) in [("x-avg", 7.2), ("x-max", 11.0), ("x-min", 2.0), ("x-total", 36.0), ("x-count", 5.0)] {
             assert_eq!(value(&metrics, name), expected, "{name}");
         }

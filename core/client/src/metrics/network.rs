@@ -122,27 +122,27 @@ impl Traffic for NodeTraffic {
         self.network.open.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn sent(&self, bytes: usize) {
+    fn sent(&self, bytes: usize, now: Duration) {
         let bytes = bytes as f64;
-        self.network.io.count();
-        self.network.sent.record(bytes);
-        self.network.requests.record(bytes);
+        self.network.io.record_at(1.0, now);
+        self.network.sent.record_at(bytes, now);
+        self.network.requests.record_at(bytes, now);
         if let Some(node) = &self.node {
-            node.sent.record(bytes);
-            node.requests.record(bytes);
+            node.sent.record_at(bytes, now);
+            node.requests.record_at(bytes, now);
         }
     }
 
-    fn received(&self, bytes: usize, latency: Option<Duration>) {
+    fn received(&self, bytes: usize, latency: Option<Duration>, now: Duration) {
         let bytes = bytes as f64;
-        self.network.io.count();
-        self.network.received.record(bytes);
-        self.network.responses.count();
+        self.network.io.record_at(1.0, now);
+        self.network.received.record_at(bytes, now);
+        self.network.responses.record_at(1.0, now);
         if let Some(node) = &self.node {
-            node.received.record(bytes);
-            node.responses.count();
+            node.received.record_at(bytes, now);
+            node.responses.record_at(1.0, now);
             if let Some(latency) = latency {
-                node.latency.record(latency.as_secs_f64() * 1000.0);
+                node.latency.record_at(latency.as_secs_f64() * 1000.0, now);
             }
         }
     }

@@ -4,6 +4,7 @@
 use super::ProducerOptions;
 use super::batch::{Batch, ProducerId};
 use super::delivery::{Acked, Outcome};
+use super::doorbell::Doorbell;
 use super::partitioner::Sticky;
 use super::queue::{Queue, Repair};
 use super::record::ProducerRecord;
@@ -17,7 +18,7 @@ use ottla_model::{ErrorCode, Uuid, partition_for_key};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 
 #[derive(Debug)]
 pub(super) struct Topic {
@@ -139,11 +140,11 @@ pub(super) struct Accumulator {
     pub(super) transaction: Option<Transaction>,
     /// The version of the metadata that the topics agree with.
     pub(super) metadata_version: u64,
-    doorbell: Arc<Notify>,
+    doorbell: Arc<Doorbell>,
 }
 
 impl Accumulator {
-    pub(super) fn new(doorbell: Arc<Notify>, transaction: Option<Transaction>) -> Accumulator {
+    pub(super) fn new(doorbell: Arc<Doorbell>, transaction: Option<Transaction>) -> Accumulator {
         Accumulator {
             topics: Vec::new(),
             names: HashMap::new(),
@@ -255,7 +256,8 @@ impl Accumulator {
                     return Ok(Append::NeedBatch(bytes));
                 };
                 queue.close_open();
-                let outcome = Arc::new(Outcome::new(topic.name.clone(), partition, self.doorbell.clone()));
+                let outcome = Outcome::new(topic.name.clone(), partition, self.doorbell.clone());
+                let outcome = Arc::new(outcome.told_to(options.delivery_sink.as_ref()));
                 let now = env.monotonic();
                 topic.used = now;
                 let id = self.next_batch;

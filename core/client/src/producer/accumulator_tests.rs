@@ -15,7 +15,7 @@ struct Stage {
 
 /// A topic `t` whose partitions are led by these nodes, written to by producer 7.
 fn stage(leaders: &[i32], options: ProducerOptions) -> Stage {
-    let mut accumulator = Accumulator::new(Arc::new(Notify::new()), None);
+    let mut accumulator = Accumulator::new(Arc::default(), None);
     accumulator.set_producer_id(ProducerId { id: 7, epoch: 0 });
     accumulator.update_topic(&Arc::from("t"), &metadata(leaders), Duration::ZERO);
     Stage { accumulator, options, env: Env::memory(), memory: Arc::new(Semaphore::new(1 << 20)) }

@@ -230,7 +230,6 @@ mod tests {
     use super::*;
     use ottla_model::Compression;
     use ottla_model::record_batch::records;
-    use tokio::sync::Notify;
 
     #[test]
     fn sequences_wrap() {
@@ -242,7 +241,7 @@ mod tests {
     }
 
     fn batch(options: &ProducerOptions, records: i32) -> Batch {
-        let outcome = Arc::new(Outcome::new(Arc::from("t"), 0, Arc::new(Notify::new())));
+        let outcome = Arc::new(Outcome::new(Arc::from("t"), 0, Arc::default()));
         let mut batch = Batch::new(0, outcome, options, 0, Duration::ZERO, None);
         for number in 0..records {
             let headers: &[(&str, Option<&[u8]>)] = &[("h", None)];

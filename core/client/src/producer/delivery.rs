@@ -1,6 +1,8 @@
 //! What became of a batch, and of one record in it.
 
+use super::doorbell::Doorbell;
 use super::record::RecordMetadata;
+use super::sink::{DeliverySink, Tags};
 use crate::error::{Error, Result};
 use ottla_model::ErrorCode;
 use std::collections::BTreeMap;
@@ -18,7 +20,9 @@ pub(super) struct Outcome {
     /// Someone awaits a record of this batch, so that lingering only delays them.
     pub(super) awaited: AtomicBool,
     /// Wakes the sender.
-    doorbell: Arc<Notify>,
+    doorbell: Arc<Doorbell>,
+    /// Where somebody hears of whole batches.
+    tags: Option<Tags>,
 }
 
 #[derive(Debug)]
@@ -41,21 +45,49 @@ pub(super) struct Acked {
 }
 
 impl Outcome {
-    pub(super) fn new(topic: Arc<str>, partition: i32, doorbell: Arc<Notify>) -> Outcome {
+    pub(super) fn new(topic: Arc<str>, partition: i32, doorbell: Arc<Doorbell>) -> Outcome {
         let (settled, done) = (OnceLock::new(), Notify::new());
-        Outcome { topic, partition, settled, done, awaited: AtomicBool::new(false), doorbell }
+        Outcome { topic, partition, settled, done, awaited: AtomicBool::new(false), doorbell, tags: None }
+    }
+
+    /// The same, told to `sink` as well.
+    pub(super) fn told_to(mut self, sink: Option<&Arc<dyn DeliverySink>>) -> Outcome {
+        self.tags = sink.cloned().map(Tags::new);
+        self
+    }
+
+    /// The number of the record that was appended last; without one nobody asks for it.
+    pub(super) fn tag(&self, tag: Option<u64>, timestamp: i64) {
+        if let Some(tags) = &self.tags {
+            tags.push(tag.unwrap_or(u64::MAX), timestamp);
+        }
     }
 
     /// An outcome for a part of the batch.
     pub(super) fn part(&self) -> Outcome {
         let part = Outcome::new(self.topic.clone(), self.partition, self.doorbell.clone());
         part.awaited.store(self.awaited.load(Ordering::Relaxed), Ordering::Relaxed);
-        part
+        Outcome { tags: self.tags.as_ref().map(Tags::part), ..part }
     }
 
     fn settle(&self, settled: Settled) {
         if self.settled.set(settled).is_ok() {
             self.done.notify_waiters();
+            self.tell();
+        }
+    }
+
+    /// Tells who hears of whole batches.
+    fn tell(&self) {
+        let (Some(tags), Some(settled)) = (&self.tags, self.settled.get()) else { return };
+        match settled {
+            Settled::Written(acked) => tags.tell(&self.topic, self.partition, &Ok(*acked)),
+            Settled::Failed(error) => tags.tell(&self.topic, self.partition, &Err(error.clone())),
+            Settled::Rejected(refused, others) => {
+                tags.tell_each(&self.topic, self.partition, |index| refused.get(&index).unwrap_or(others).clone());
+            }
+            // Each part tells of its own.
+            Settled::Parts(_) => {}
         }
     }
 
@@ -72,6 +104,11 @@ impl Outcome {
     }
 
     pub(super) fn set_parts(&self, parts: Vec<(u32, Arc<Outcome>)>) {
+        for (at, (start, part)) in parts.iter().enumerate() {
+            if let (Some(tags), Some(to)) = (&self.tags, &part.tags) {
+                tags.give(*start, parts.get(at + 1).map(|(next, _)| *next), to);
+            }
+        }
         self.settle(Settled::Parts(parts));
     }
 
@@ -164,7 +201,7 @@ impl Delivery {
             }
             let outcome = self.outcome.at(self.index);
             if !outcome.awaited.swap(true, Ordering::Relaxed) {
-                outcome.doorbell.notify_one();
+                outcome.doorbell.ring_here().await;
             }
             outcome.wait_settled().await;
         }
@@ -218,7 +255,7 @@ mod tests {
     use super::*;
 
     fn outcome() -> Arc<Outcome> {
-        Arc::new(Outcome::new(Arc::from("t"), 3, Arc::new(Notify::new())))
+        Arc::new(Outcome::new(Arc::from("t"), 3, Arc::default()))
     }
 
     #[test]

@@ -108,26 +108,26 @@ impl ProducerMetrics {
             let batch = &due.batch;
             let (count, size) = (batch.count as f64, batch.size() as f64);
             let compression = size / batch.uncompressed.max(1) as f64;
-            self.batch_size.record(size);
-            self.compression.record(compression);
-            self.queue_time.record(now.saturating_sub(batch.created).as_secs_f64() * 1000.0);
+            self.batch_size.record_at(size, now);
+            self.compression.record_at(compression, now);
+            self.queue_time.record_at(now.saturating_sub(batch.created).as_secs_f64() * 1000.0, now);
             let each = batch.uncompressed as f64 / count.max(1.0);
-            self.record_size.record_many(batch.uncompressed as f64, count, each, batch.record_max as f64);
+            self.record_size.record_many(batch.uncompressed as f64, count, each, batch.record_max as f64, now);
             let topic = self.topic(&due.topic);
-            topic.sent.record(count);
-            topic.bytes.record(size);
-            topic.compression.record(compression);
+            topic.sent.record_at(count, now);
+            topic.bytes.record_at(size, now);
+            topic.compression.record_at(compression, now);
             records += count;
         }
-        self.sent.record(records);
-        self.per_request.record(records);
+        self.sent.record_at(records, now);
+        self.per_request.record_at(records, now);
     }
 
     /// Its answer came, or will not come any more.
-    pub(super) fn request_done(&self, took: Duration, throttle_ms: i32) {
+    pub(super) fn request_done(&self, took: Duration, throttle_ms: i32, now: Duration) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.latency.record(took.as_secs_f64() * 1000.0);
-        self.throttle.record(f64::from(throttle_ms));
+        self.latency.record_at(took.as_secs_f64() * 1000.0, now);
+        self.throttle.record_at(f64::from(throttle_ms), now);
     }
 
     pub(super) fn retried(&self, topic: &Arc<str>, records: usize) {

@@ -11,6 +11,7 @@ mod accumulator;
 mod batch;
 mod coordinator_calls;
 mod delivery;
+mod doorbell;
 mod interceptor;
 mod metrics;
 mod options;
@@ -20,6 +21,7 @@ mod record;
 mod requests;
 mod send;
 mod sender;
+mod sink;
 mod transaction;
 mod transactional;
 
@@ -29,6 +31,7 @@ pub use options::{Acks, ProducerOptions};
 pub(crate) use partitioner::choose;
 pub use partitioner::{Partitioner, RoundRobinPartitioner, TopicPartitions};
 pub use record::{OwnedRecord, ProducerRecord, RecordMetadata};
+pub use sink::{DeliveredRecords, DeliverySink};
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +39,7 @@ use crate::metrics::Metric;
 use crate::options::{ClientOptions, read};
 use crate::retry::Deadline;
 use accumulator::Accumulator;
+use doorbell::Doorbell;
 use interceptor::Interceptors;
 use metrics::{ProducerMetrics, Timed};
 use ottla_config::Scope;
@@ -44,7 +48,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use transaction::Transaction;
 
 /// Sends records. Clones share the batches and the background task; when the last is dropped, what was sent is still
@@ -88,7 +92,7 @@ struct Shared {
     /// All batches. The producer's only lock; never held across an await or while encoding.
     accumulator: Mutex<Accumulator>,
     /// Wakes the sender: a batch was opened or filled, an answer came, a flush or close began.
-    doorbell: Arc<Notify>,
+    doorbell: Arc<Doorbell>,
     /// `buffer.memory` in bytes.
     memory: Arc<Semaphore>,
     /// Calls of `send` that wait for memory: nothing lingers meanwhile.
@@ -123,7 +127,7 @@ impl Producer {
     fn run(client: Client, options: ProducerOptions, owns_client: bool) -> Result<Producer> {
         let options = options.resolve(client.options().request_timeout)?;
         let env = client.env().clone();
-        let doorbell = Arc::new(Notify::new());
+        let doorbell = Arc::<Doorbell>::default();
         let transaction = options.transactional_id.as_deref().map(Transaction::new);
         let shared = Arc::new(Shared {
             memory: Arc::new(Semaphore::new(options.buffer_memory)),
@@ -138,7 +142,11 @@ impl Producer {
             ended: watch::channel(false).0,
         });
         ProducerMetrics::watch(&shared);
-        env.spawn("producer sender", sender::run(shared.clone()));
+        let (_, near) = env.spawn_near("producer sender", sender::run(shared.clone()));
+        // What the application has called from the sender is not to run within its own call.
+        if shared.interceptors.is_empty() && shared.options.delivery_sink.is_none() {
+            shared.doorbell.runs(near);
+        }
         Ok(Producer { handle: Arc::new(Handle { shared }) })
     }
 
@@ -165,7 +173,7 @@ impl Producer {
             accumulator.outstanding()
         };
         let _flushing = Flushing(shared);
-        shared.doorbell.notify_one();
+        shared.doorbell.ring_here().await;
         for outcome in outstanding {
             outcome.wait().await;
         }

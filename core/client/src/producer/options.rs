@@ -2,6 +2,7 @@
 
 use super::interceptor::ProducerInterceptor;
 use super::partitioner::{Partitioner, RoundRobinPartitioner};
+use super::sink::DeliverySink;
 use crate::error::{Error, Result};
 use ottla_config::{Configs, Scope};
 use ottla_model::Compression;
@@ -70,6 +71,8 @@ pub struct ProducerOptions {
     pub partitioner_availability_timeout: Duration,
     /// See and replace records on their way, in this order (`interceptor.classes`).
     pub interceptors: Vec<Arc<dyn ProducerInterceptor>>,
+    /// Hears of the records of [`Producer::send_tagged`](super::Producer::send_tagged) by the batch.
+    pub delivery_sink: Option<Arc<dyn DeliverySink>>,
     /// `metadata.max.idle.ms`, 5 min: a topic that nothing is sent to for this long is forgotten.
     pub metadata_max_idle: Duration,
     /// `transactional.id`: the name that makes this producer transactional; the same after a restart.
@@ -140,6 +143,7 @@ impl ProducerOptions {
             partitioner_adaptive: configs.flag("partitioner.adaptive.partitioning.enable"),
             partitioner_availability_timeout: ms("partitioner.availability.timeout.ms"),
             interceptors: Vec::new(),
+            delivery_sink: None,
             metadata_max_idle: ms("metadata.max.idle.ms"),
             transactional_id,
             transaction_timeout: ms("transaction.timeout.ms"),

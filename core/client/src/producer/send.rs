@@ -23,13 +23,17 @@ impl Producer {
     /// [`Delivery::wait`]. With a `transactional.id` an error obliges the transaction to be aborted, as in the Java
     /// producer.
     pub async fn send(&self, record: ProducerRecord<'_>) -> Result<Delivery> {
+        self.send_one(record, None).await
+    }
+
+    async fn send_one(&self, record: ProducerRecord<'_>, tag: Option<u64>) -> Result<Delivery> {
         let shared = &self.handle.shared;
         if shared.interceptors.is_empty() {
-            return shared.send(&record, &mut None).await.map_err(|error| shared.refused(error));
+            return shared.send(&record, tag, &mut None).await.map_err(|error| shared.refused(error));
         }
         let replaced = shared.interceptors.on_send(OwnedRecord::from(&record));
         let headers = replaced.headers();
-        let sent = shared.send(&replaced.borrowed(&headers), &mut None).await;
+        let sent = shared.send(&replaced.borrowed(&headers), tag, &mut None).await;
         sent.map_err(|error| {
             let error = shared.refused(error);
             shared.interceptors.on_acknowledgement(
@@ -62,21 +66,31 @@ impl Producer {
     /// # }
     /// ```
     pub async fn send_all(&self, records: &[ProducerRecord<'_>]) -> Vec<Result<Delivery>> {
+        self.send_numbered(records, None).await
+    }
+
+    pub(super) async fn send_numbered(
+        &self,
+        records: &[ProducerRecord<'_>],
+        first_tag: Option<u64>,
+    ) -> Vec<Result<Delivery>> {
         let shared = &self.handle.shared;
         let mut sent = Vec::with_capacity(records.len());
-        let single = !shared.interceptors.is_empty() || shared.options.partitioner.is_some();
+        let single = shared.sends_one_by_one();
         let mut memory = None;
         while sent.len() < records.len() {
             if !single {
-                shared.append_many(&records[sent.len()..], &mut memory, &mut sent);
+                let tag = first_tag.map(|first| first + sent.len() as u64);
+                shared.append_many(&records[sent.len()..], tag, &mut memory, &mut sent);
             }
             let Some(next) = records.get(sent.len()) else { break };
+            let tag = first_tag.map(|first| first + sent.len() as u64);
             if single {
-                sent.push(self.send(*next).await);
+                sent.push(self.send_one(*next, tag).await);
                 continue;
             }
             // It needs metadata or memory, or is wrong.
-            sent.push(shared.send(next, &mut memory).await.map_err(|error| shared.refused(error)));
+            sent.push(shared.send(next, tag, &mut memory).await.map_err(|error| shared.refused(error)));
         }
         sent
     }
@@ -96,14 +110,21 @@ impl Shared {
         error
     }
 
+    /// Somebody sees each record before it is appended.
+    pub(super) fn sends_one_by_one(&self) -> bool {
+        !self.interceptors.is_empty() || self.options.partitioner.is_some()
+    }
+
     /// Appends records from the front while nothing has to be waited for.
-    fn append_many(
+    pub(super) fn append_many(
         &self,
         records: &[ProducerRecord<'_>],
+        first_tag: Option<u64>,
         memory: &mut Option<OwnedSemaphorePermit>,
         sent: &mut Vec<Result<Delivery>>,
     ) {
         let env = self.client.env();
+        let mut tags = first_tag.map(|first| first..);
         for records in records.chunks(TOGETHER) {
             let now_ms = env.now_ms();
             let mut wake = false;
@@ -121,6 +142,7 @@ impl Shared {
                     match appended {
                         Ok(Append::Done { outcome, index, wake_sender }) => {
                             wake |= wake_sender;
+                            outcome.tag(tags.as_mut().and_then(Iterator::next), timestamp);
                             sent.push(Ok(Delivery { outcome, index, timestamp }));
                             next = records.next();
                         }
@@ -145,7 +167,12 @@ impl Shared {
         }
     }
 
-    async fn send(&self, record: &ProducerRecord<'_>, memory: &mut Option<OwnedSemaphorePermit>) -> Result<Delivery> {
+    async fn send(
+        &self,
+        record: &ProducerRecord<'_>,
+        tag: Option<u64>,
+        memory: &mut Option<OwnedSemaphorePermit>,
+    ) -> Result<Delivery> {
         let env = self.client.env();
         let timestamp = record.timestamp.unwrap_or_else(|| env.now_ms());
         if timestamp < 0 {
@@ -161,7 +188,15 @@ impl Shared {
             choice = Choice::Chosen { partition, tell_first: true };
         }
         loop {
-            let appended = self.accumulator.lock().append(env, &self.options, record, timestamp, choice, memory)?;
+            let appended = {
+                let mut accumulator = self.accumulator.lock();
+                let appended = accumulator.append(env, &self.options, record, timestamp, choice, memory)?;
+                // Under the lock: the batch has not left yet.
+                if let Append::Done { outcome, .. } = &appended {
+                    outcome.tag(tag, timestamp);
+                }
+                appended
+            };
             match appended {
                 Append::Done { outcome, index, wake_sender } => {
                     if wake_sender {

@@ -114,13 +114,26 @@ impl Sender {
 
     /// Sends what is due and says how long nothing more is due; `None`: until the doorbell.
     async fn send_due(&self) -> Option<Duration> {
-        let snapshot = self.shared.client.snapshot();
-        let (requests, wait) = self.collect(&snapshot);
-        for (node, connection, due) in requests {
-            self.send(node, &connection, due).await;
+        loop {
+            let snapshot = self.shared.client.snapshot();
+            let (requests, wait) = self.collect(&snapshot);
+            let mut settled = false;
+            for (node, connection, due) in requests {
+                settled |= self.send(node, &connection, due).await;
+            }
+            self.refresh_if_stale(&snapshot);
+            if !settled {
+                return wait;
+            }
+            // What waited for the answers may be due now. Without a transaction, nothing queued is nothing to do.
+            let accumulator = self.shared.accumulator.lock();
+            if accumulator.closing {
+                return Some(Duration::ZERO);
+            }
+            if accumulator.is_empty() && accumulator.transaction.is_none() {
+                return None;
+            }
         }
-        self.refresh_if_stale(&snapshot);
-        wait
     }
 
     /// Takes due batches, about `max.request.size` per leader, one batch per partition.
@@ -303,8 +316,9 @@ impl Sender {
         None
     }
 
-    /// Puts one request on the wire, in order with the earlier ones to this node; a task waits for its answer.
-    async fn send(&self, node: i32, connection: &Arc<Connection>, mut due: Vec<Due>) {
+    /// Puts one request on the wire, in order with the earlier ones to this node. True: it is settled already; otherwise a
+    /// task waits for its answer.
+    async fn send(&self, node: i32, connection: &Arc<Connection>, mut due: Vec<Due>) -> bool {
         let shared = &self.shared;
         let env = shared.client.env();
         let request_timeout = shared.client.options().request_timeout;
@@ -319,27 +333,42 @@ impl Sender {
         shared.metrics.request_sent(&due, started);
         let (request, version) = match encoded {
             Ok(encoded) => encoded,
-            Err(error) => return self.answered(node, due, Err(error), started),
+            Err(error) => {
+                self.answered(node, due, Err(error), started);
+                return true;
+            }
         };
         if shared.options.acks == Acks::None {
             let sent = connection.send(&request, version).await;
-            return self.answered(node, due, sent.map(|()| None), started);
+            self.answered(node, due, sent.map(|()| None), started);
+            return true;
         }
         match connection.start(&request, version).await {
-            Ok(pending) => {
+            Ok(mut pending) => {
+                // From a broker in this process it may have come while the request was queued.
+                if let Some(answer) = pending.try_take() {
+                    let answer = answer.map_err(|error| connection.failed(error));
+                    self.answered(node, due, answer.map(Some), started);
+                    return true;
+                }
                 let (this, connection) = (self.clone(), connection.clone());
                 env.spawn("produce answer", async move {
                     let pending: Pending<ProduceRequest> = pending;
                     let answer = pending.wait(request_timeout).await.map_err(|error| connection.failed(error));
                     this.answered(node, due, answer.map(Some), started);
+                    this.shared.doorbell.notify_one();
                     this.shared.tell_finished();
                 });
+                false
             }
-            Err(error) => self.answered(node, due, Err(error), started),
+            Err(error) => {
+                self.answered(node, due, Err(error), started);
+                true
+            }
         }
     }
 
-    /// Settles the batches of a request. `None` stands for the answer that acks=0 does not get.
+    /// Settles the batches of a request; the sender has to look again afterwards. `None` stands for the answer that acks=0 does not get.
     fn answered(&self, node: i32, due: Vec<Due>, answer: Result<Option<ProduceResponse>>, started: Duration) {
         let shared = &self.shared;
         let env = shared.client.env();
@@ -348,7 +377,7 @@ impl Sender {
             Ok(Some(response)) => response.throttle_time_ms,
             _ => 0,
         };
-        shared.metrics.request_done(now.saturating_sub(started), throttle_ms);
+        shared.metrics.request_done(now.saturating_sub(started), throttle_ms, now);
         let moves: Vec<_> = match &answer {
             Ok(Some(response)) => due
                 .iter()
@@ -385,9 +414,6 @@ impl Sender {
                 }
             }
         }
-        drop(progress);
-        drop(accumulator);
-        shared.doorbell.notify_one();
     }
 
     fn failed(

@@ -47,10 +47,10 @@ impl Default for ConnectOptions {
 pub trait Traffic: std::fmt::Debug + Send + Sync {
     /// The connection was made; TLS has been spoken, SASL not yet.
     fn opened(&self);
-    /// A request of this many bytes was queued.
-    fn sent(&self, bytes: usize);
+    /// A request of this many bytes was queued; `now` by the monotonic clock.
+    fn sent(&self, bytes: usize, now: Duration);
     /// An answer of this many bytes came, so long after its request; `None` when no one waits for it any more.
-    fn received(&self, bytes: usize, latency: Option<Duration>);
+    fn received(&self, bytes: usize, latency: Option<Duration>, now: Duration);
     /// SASL was spoken, for the first time or again (KIP-368).
     fn authenticated(&self, again: bool, well: bool, took: Duration);
     /// The connection ended.

@@ -1,7 +1,8 @@
 //! The reading side of a connection: answers to those who wait for them, until it ends or is idle for too long.
 
-use super::{Traffic, Waiting};
+use super::{Outgoing, Traffic, Waiting};
 use crate::frame::FrameError;
+use crate::inproc::Answers;
 use crate::security::TlsClient;
 use crate::stream::ReadHalf;
 use ottla_env::Env;
@@ -19,10 +20,20 @@ const RESPONSE_SIZE_MAX: usize = 1 << 30;
 /// read as a length is 352 MB).
 const FIRST_RESPONSE_SIZE_MAX: usize = 16 << 20;
 
+/// Why a connection ended that nothing passed over.
+const IDLE: &str = "it was idle for connections.max.idle.ms";
+/// Why one ended that nobody here wanted to end.
+const CLOSED: &str = "the broker closed the connection";
+/// Why one ended whose broker does not keep to the protocol.
+const NO_ID: &str = "the broker sent an answer without a correlation id";
+
 /// What the reading side of a connection needs.
+#[derive(Debug)]
 pub(super) struct Reading {
     pub(super) env: Env,
     pub(super) waiting: Arc<Waiting>,
+    /// Closed when the connection ends.
+    pub(super) outgoing: Outgoing,
     pub(super) traffic: Option<Arc<dyn Traffic>>,
     pub(super) tls: Option<TlsClient>,
     pub(super) idle_max: Option<Duration>,
@@ -31,6 +42,23 @@ pub(super) struct Reading {
 impl Reading {
     pub(super) async fn run(self, stream: ReadHalf, ended: watch::Receiver<()>) {
         self.read(stream, ended).await;
+        self.over();
+    }
+
+    /// In process answers come by [`Answers`]: what is left is to wait for the end.
+    pub(super) async fn attend(self: Arc<Self>, mut ended: watch::Receiver<()>) {
+        let waiting = &self.waiting;
+        tokio::select! {
+            biased;
+            _ = ended.changed() => waiting.close("this client closed the connection"),
+            () = waiting.broke.notified() => {}
+            () = self.idle() => waiting.close(IDLE),
+        }
+        self.over();
+    }
+
+    fn over(&self) {
+        drop(self.outgoing.write().take());
         if let Some(traffic) = &self.traffic {
             traffic.closed();
         }
@@ -54,7 +82,7 @@ impl Reading {
                 }
                 read = stream.read_frame(limit) => read,
                 () = &mut idle => {
-                    waiting.close("it was idle for connections.max.idle.ms");
+                    waiting.close(IDLE);
                     waiting.broke.notify_one();
                     return;
                 }
@@ -66,12 +94,12 @@ impl Reading {
                         self.deliver(id, frame);
                         continue;
                     }
-                    None => "the broker sent an answer without a correlation id".to_owned(),
+                    None => NO_ID.to_owned(),
                 },
-                Err(FrameError::Closed) => "the broker closed the connection".to_owned(),
+                Err(FrameError::Closed) => CLOSED.to_owned(),
                 // TLS without its farewell; brokers that die say none.
                 Err(FrameError::Io(error)) if self.tls.is_some() && error.kind() == ErrorKind::UnexpectedEof => {
-                    "the broker closed the connection".to_owned()
+                    CLOSED.to_owned()
                 }
                 Err(FrameError::Io(error)) => match self.tls.as_ref().and_then(|tls| tls.refusal(&error)) {
                     Some(refusal) => {
@@ -96,7 +124,7 @@ impl Reading {
         let waiter = self.waiting.by_id.lock().remove(&id);
         if let Some(traffic) = &self.traffic {
             let latency = waiter.as_ref().map(|waiter| now.saturating_sub(waiter.since));
-            traffic.received(frame.len() + 4, latency);
+            traffic.received(frame.len() + 4, latency, now);
         }
         if let Some(waiter) = waiter {
             let _ = waiter.answer.send(frame);
@@ -113,5 +141,30 @@ impl Reading {
             }
             self.env.sleep(idle_max - idle).await;
         }
+    }
+}
+
+impl Answers for Reading {
+    fn answer(&self, frame: Frame) -> bool {
+        if self.waiting.closed.load(Ordering::Relaxed) {
+            // Nobody wants it; what was queued before the end is served all the same.
+            return true;
+        }
+        let reason = match frame.first_chunk::<4>().map(|id| i32::from_be_bytes(*id)) {
+            Some(_) if frame.len() > RESPONSE_SIZE_MAX => format!("an answer of {} bytes", frame.len()),
+            Some(id) => {
+                self.deliver(id, frame);
+                return true;
+            }
+            None => NO_ID.to_owned(),
+        };
+        self.waiting.close(&reason);
+        self.waiting.broke.notify_one();
+        false
+    }
+
+    fn end(&self) {
+        self.waiting.close(CLOSED);
+        self.waiting.broke.notify_one();
     }
 }
