@@ -127,6 +127,10 @@ async fn clean(side: &mut Side, ours: &Topic) {
             break;
         }
     }
+    if looks < SAME_LOOKS {
+        // Unlike anything that the other side writes down, so that it is a difference even if neither has cleaned.
+        side.note(&format!("never cleaned {}", side.env.random_uuid()), &FetchRequest::default());
+    }
     side.ask("is compact no more", 1, &change(TOPIC, &ours.0, &[("cleanup.policy", SET, Some("delete"))])).await;
 }
 
@@ -181,6 +185,7 @@ async fn round(side: &mut Side, writers: &mut Writers, number: i32) {
 async fn compacted(side: &mut Side, name: &str, delete_retention_ms: &str) {
     let configs = [
         ("segment.ms", "60000"),
+        ("message.timestamp.after.max.ms", "9223372036854775807"),
         ("min.cleanable.dirty.ratio", "0.0001"),
         ("delete.retention.ms", delete_retention_ms),
         ("cleanup.policy", "delete"),
@@ -189,12 +194,12 @@ async fn compacted(side: &mut Side, name: &str, delete_retention_ms: &str) {
     let made =
         side.quiet(4, &InitProducerIdRequest { producer_id: -1, producer_epoch: -1, ..Default::default() }).await;
     let transactional = producer(side, name).await;
-    // The run's own time, which both sides know: the second that is in its names. Producers whose records are older than a
-    // day would be forgotten.
+    // Ahead of the brokers' clocks, so that a marker, which has the broker's time, rolls no segment. It is the run's own time,
+    // which both sides know: the second that is in its names.
     let run = i64::from_str_radix(side.name("").get(1..9).unwrap_or_default(), 16).unwrap_or_default() * 1000;
     let mut writers = Writers {
         ours: ours.clone(),
-        at_ms: run - 60 * MINUTE_MS,
+        at_ms: run + 60 * MINUTE_MS,
         sequence: 0,
         idempotent: (made.producer_id, made.producer_epoch),
         transactional,
