@@ -10,6 +10,7 @@ use crate::faults::{self, Filters, Injected, Refuse};
 use crate::handlers;
 use crate::node::Node;
 use ottla_protocol::{ApiKey, Frame, Message, Reader, Request, RequestHeader, ResponseHeader, Writer};
+use ottla_traffic::SeenConnection;
 use ottla_wire::{Admission, Answer, Peer, Service};
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ pub(crate) struct Dispatcher {
 #[derive(Debug)]
 pub(crate) struct Session {
     peer: Peer,
+    /// Once it has been recorded; its drop is the end of the connection.
+    seen: Option<SeenConnection>,
 }
 
 impl Dispatcher {
@@ -54,22 +57,34 @@ impl Service for Dispatcher {
 
     fn open(&self, peer: Peer) -> Session {
         tracing::trace!(?peer, "accepted a connection");
-        Session { peer }
+        Session { peer, seen: None }
     }
 
     async fn call(&self, session: &mut Session, frame: Frame, admission: Admission) -> Answer {
+        let tap = &self.node.tap;
+        if !tap.is_on() {
+            return self.answer(&session.peer, frame, admission).await;
+        }
+        let (Session { peer, seen }, copy) = (session, frame.clone());
+        // Boxed: what is not asked for shall not make every request's future larger.
+        Box::pin(tap.pass(peer, seen, copy, self.answer(peer, frame, admission))).await
+    }
+}
+
+impl Dispatcher {
+    async fn answer(&self, peer: &Peer, frame: Frame, admission: Admission) -> Answer {
         let (start, size) = (frame.first_chunk().copied(), frame.len());
         let mut reader = Reader::of(frame);
-        let call = match Call::read(&mut reader, (start, size), session, admission) {
+        let call = match Call::read(&mut reader, (start, size), peer, admission) {
             Ok(call) => call,
             Err(reason) => {
-                tracing::info!(peer = ?session.peer.address, "closed a connection: {reason}");
+                tracing::info!(peer = ?peer.address, "closed a connection: {reason}");
                 return Answer::Close;
             }
         };
         let outcome = route(&self.node, call, reader).await;
         outcome.unwrap_or_else(|reason| {
-            tracing::info!(peer = ?session.peer.address, "closed a connection: {reason}");
+            tracing::info!(peer = ?peer.address, "closed a connection: {reason}");
             Answer::Close
         })
     }
@@ -89,7 +104,7 @@ impl Call {
     fn read(
         reader: &mut Reader,
         (start, size): (Option<[u8; 4]>, usize),
-        session: &Session,
+        peer: &Peer,
         admission: Admission,
     ) -> Result<Call, String> {
         // Key and version decide how the header itself is read.
@@ -104,8 +119,8 @@ impl Call {
         let context = RequestContext {
             api_version: version,
             client_id: header.client_id,
-            listener: session.peer.listener.clone(),
-            address: session.peer.address,
+            listener: peer.listener.clone(),
+            address: peer.address,
             admission: Some(admission),
             injected: Vec::new(),
         };

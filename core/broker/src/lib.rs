@@ -19,6 +19,7 @@ mod partitions;
 mod producer_ids;
 mod quota;
 mod topics;
+mod traffic;
 mod watch;
 
 pub use broker::{Broker, StartError, StoppedBroker};

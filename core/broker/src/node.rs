@@ -16,6 +16,7 @@ use ottla_log::{LogConfig, LogManager};
 use ottla_metadata::{BROKER_RESOURCE, MetadataImage, MetadataStore, TOPIC_RESOURCE, controller};
 use ottla_model::{ErrorCode, Uuid};
 use ottla_protocol::ApiKey;
+use ottla_traffic::Tap;
 use ottla_wire::ConnectionLimits;
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -72,6 +73,8 @@ pub(crate) struct Node {
     pub(crate) transactions: Transactions,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) faults: Arc<faults::Table>,
+    /// Who looks at requests and answers.
+    pub(crate) tap: Arc<Tap>,
     /// The listeners look here for each new connection.
     pub(crate) connection_limits: Arc<ConnectionLimits>,
     authorizer: Authorizer,
@@ -113,6 +116,7 @@ impl Node {
             partitions: Partitions::default(),
             producer_ids: ProducerIds::default(),
             faults: Arc::default(),
+            tap: Arc::default(),
             connection_limits: Arc::new(ConnectionLimits { max: AtomicUsize::new(0), per_ip: AtomicUsize::new(0) }),
             authorizer: Authorizer,
             quotas: Quotas,

@@ -1,5 +1,6 @@
 //! The one binary `ottla`: a server, administration of topics, configs and groups, producing and consuming, offline log
-//! reading and load generation, each in its own file. It holds no Kafka logic: everything is a call into the `ottla` crate, whose results it prints.
+//! reading, load generation and recorded traffic, each in its own file. It holds no Kafka logic: everything is a call into the
+//! `ottla` crate, whose results it prints.
 
 mod config;
 mod connect;
@@ -13,6 +14,7 @@ mod produce;
 mod serve;
 mod time;
 mod topic;
+mod traffic;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use error::CliError;
@@ -27,6 +29,7 @@ Examples:
   ottla group explain readers                    why a group gets nothing
   ottla perf produce --topic flights             a million records of 100 bytes
   ottla dump-log ottla-data/flights-0/*.log      what is in the files
+  ottla traffic show session.traffic             what a recorded broker was asked
 
 Each command explains itself: ottla topic create --help";
 
@@ -48,6 +51,7 @@ enum Command {
     Consume(consume::ConsumeArgs),
     DumpLog(dump_log::DumpLogArgs),
     Perf(perf::PerfArgs),
+    Traffic(traffic::TrafficArgs),
     Completions(CompletionsArgs),
 }
 
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Command::Consume(args) => consume::run(args),
         Command::DumpLog(args) => dump_log::run(&args),
         Command::Perf(args) => perf::run(args),
+        Command::Traffic(args) => traffic::run(args),
         Command::Completions(args) => completions(args.shell),
     };
     exit(result.map(|()| ExitCode::SUCCESS))

@@ -9,6 +9,7 @@ Examples:
   ottla serve                                          127.0.0.1:9092, data in ./ottla-data
   ottla serve server.properties                        a file for Apache Kafka works as it is
   ottla serve --override listeners=PLAINTEXT://127.0.0.1:0 --override log.dirs=/var/lib/ottla
+  ottla serve --record-traffic session.traffic         with a recording of all requests, for ottla traffic
   ottla serve server.properties --override num.partitions=6 --override log.retention.hours=24
 
 One line on stdout says when the broker accepts connections:
@@ -26,6 +27,10 @@ pub struct Serve {
     /// Set a config, over what the file says; may be repeated
     #[arg(long = "override", value_name = "KEY=VALUE", value_parser = key_value)]
     pub overrides: Vec<(String, String)>,
+
+    /// Record every request and its answer, with the records in them, into this new file; see ottla traffic --help
+    #[arg(long, value_name = "FILE")]
+    pub record_traffic: Option<PathBuf>,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -47,11 +52,18 @@ pub async fn run(serve: Serve) -> Result<ExitCode, String> {
     }
     configs.extend(serve.overrides);
     let mut signals = Signals::new()?;
-    let broker = ottla::Broker::builder().server().configs(configs).start().await.map_err(|error| error.to_string())?;
+    let mut builder = ottla::Broker::builder().server().configs(configs);
+    if let Some(file) = serve.record_traffic {
+        builder = builder.record_traffic(file);
+    }
+    let broker = builder.start().await.map_err(|error| error.to_string())?;
     announce(&broker);
     signals.received().await;
     tracing::info!("closing");
-    broker.close().await.map_err(|error| format!("the shutdown was not clean: {error}"))?;
+    broker.close().await.map_err(|error| match error {
+        ottla::Error::Traffic(error) => error.to_string(),
+        error => format!("the shutdown was not clean: {error}"),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

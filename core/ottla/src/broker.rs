@@ -4,6 +4,7 @@ use ottla_broker::{Endpoint, StartError};
 use ottla_config::{BrokerConfig, ConfigError, Profile, Warning};
 use ottla_env::{Env, Fs, VirtualClock};
 use ottla_log::LogError;
+use ottla_traffic::{RecordOptions, Recording, TrafficError};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -17,6 +18,8 @@ pub enum Error {
     Start(StartError),
     /// Closing could not write what a clean shutdown writes; the next start recovers.
     Close(LogError),
+    /// Traffic cannot be recorded, or not all of it was.
+    Traffic(TrafficError),
     /// `start` was called outside a tokio runtime.
     NoRuntime,
     /// A broker in a simulation was given a listener: there is no network in it.
@@ -29,6 +32,7 @@ impl fmt::Display for Error {
             Error::Config(error) => write!(f, "{error}"),
             Error::Start(error) => write!(f, "{error}"),
             Error::Close(error) => write!(f, "{error}"),
+            Error::Traffic(error) => write!(f, "{error}"),
             Error::NoRuntime => f.write_str("a broker starts on a tokio runtime: call start() inside one"),
             Error::NoNetwork => f.write_str(
                 "a simulated broker opens no port, its clients are in the simulation; take the listener out of its configs",
@@ -48,6 +52,7 @@ pub struct BrokerBuilder {
     directory: Option<PathBuf>,
     in_memory: bool,
     pub(crate) surroundings: Surroundings,
+    pub(crate) record: Option<(PathBuf, RecordOptions)>,
 }
 
 /// What a broker runs in, files apart.
@@ -135,7 +140,18 @@ impl BrokerBuilder {
         let inner = ottla_broker::Broker::start(env, config).await.map_err(Error::Start)?;
         inner.warnings().iter().for_each(log_warning);
         warnings.extend_from_slice(inner.warnings());
-        Ok(Broker { inner, warnings })
+        let mut broker = Broker { inner, warnings, recording: None };
+        if let Some((path, options)) = self.record {
+            match broker.record_traffic_with(path, options) {
+                Ok(recording) => broker.recording = Some(recording),
+                Err(error) => {
+                    // What is wrong with the file is what the caller has to know.
+                    let _ = broker.close().await;
+                    return Err(Error::Traffic(error));
+                }
+            }
+        }
+        Ok(broker)
     }
 }
 
@@ -150,6 +166,8 @@ fn log_warning(warning: &Warning) {
 pub struct Broker {
     pub(crate) inner: ottla_broker::Broker,
     pub(crate) warnings: Vec<Warning>,
+    /// What the builder was asked to record.
+    pub(crate) recording: Option<Recording>,
 }
 
 impl Broker {
@@ -162,6 +180,7 @@ impl Broker {
             directory: None,
             in_memory: true,
             surroundings: Surroundings::default(),
+            record: None,
         }
     }
 
@@ -195,11 +214,17 @@ impl Broker {
         &self.warnings
     }
 
-    /// Closes at once and cleanly: connections end, logs are flushed.
+    /// Closes at once and cleanly: connections end, logs are flushed, what the builder was asked to record is in its file.
     ///
     /// # Errors
-    /// The disk refused; the next start recovers as after a crash.
+    /// The disk refused; the next start recovers as after a crash. [`Error::Traffic`] if the recording is not whole; the broker
+    /// is closed cleanly then.
     pub async fn close(self) -> Result<(), Error> {
-        self.inner.close().await.map_err(Error::Close)
+        let Broker { inner, recording, .. } = self;
+        inner.close().await.map_err(Error::Close)?;
+        match recording {
+            Some(recording) => recording.finish().await.map(drop).map_err(Error::Traffic),
+            None => Ok(()),
+        }
     }
 }

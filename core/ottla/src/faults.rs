@@ -18,7 +18,7 @@
 //! # }
 //! ```
 
-use crate::{Broker, Error};
+use crate::{Broker, Error, traffic};
 pub use ottla_broker::faults::{ApiKey, AppendFault, ErrorCode, Fault, FaultError, Faults, LostAnswer, RequestFault};
 use ottla_config::Warning;
 
@@ -33,13 +33,13 @@ pub struct StoppedBroker {
 
 impl StoppedBroker {
     /// Starts it again as a new process on the same directories would: after a crash its logs are recovered. Members of
-    /// groups have to join anew; faults are gone.
+    /// groups have to join anew; faults are gone, and traffic is not recorded any more.
     ///
     /// # Errors
     /// As [`BrokerBuilder::start`](crate::BrokerBuilder::start); a port may have been taken by someone else meanwhile.
     pub async fn restart(self) -> Result<Broker, Error> {
         let inner = self.inner.restart().await.map_err(Error::Start)?;
-        Ok(Broker { inner, warnings: self.warnings })
+        Ok(Broker { inner, warnings: self.warnings, recording: None })
     }
 }
 
@@ -64,8 +64,10 @@ impl Broker {
     /// # }
     /// ```
     pub async fn crash(self) -> StoppedBroker {
-        let Broker { inner, warnings } = self;
-        StoppedBroker { inner: inner.crash().await, warnings }
+        let Broker { inner, warnings, recording } = self;
+        let inner = inner.crash().await;
+        traffic::end(recording).await;
+        StoppedBroker { inner, warnings }
     }
 
     /// Closes cleanly, as [`close`](Broker::close), a broker that is to be started again.
@@ -73,8 +75,9 @@ impl Broker {
     /// # Errors
     /// The disk refused; the data is then recovered by the next start on the directory.
     pub async fn stop(self) -> Result<StoppedBroker, Error> {
-        let Broker { inner, warnings } = self;
+        let Broker { inner, warnings, recording } = self;
         let inner = inner.stop_cleanly().await.map_err(Error::Close)?;
+        traffic::end(recording).await;
         Ok(StoppedBroker { inner, warnings })
     }
 }

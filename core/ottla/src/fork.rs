@@ -31,7 +31,7 @@ impl Snapshot {
 
     async fn start(&self, directory: Option<PathBuf>) -> Result<Broker, Error> {
         let inner = self.inner.fork(directory).await.map_err(Error::Start)?;
-        Ok(Broker { inner, warnings: self.warnings.clone() })
+        Ok(Broker { inner, warnings: self.warnings.clone(), recording: None })
     }
 }
 
@@ -79,7 +79,7 @@ impl Broker {
 
     async fn fork_at(&self, directory: Option<PathBuf>) -> Result<Broker, Error> {
         let inner = self.inner.fork(directory).await.map_err(Error::Start)?;
-        Ok(Broker { inner, warnings: self.warnings.clone() })
+        Ok(Broker { inner, warnings: self.warnings.clone(), recording: None })
     }
 
     /// Keeps what this broker has now, for [forks](Snapshot::fork) that are started later; as consistent as [`Broker::fork`].

@@ -18,6 +18,7 @@ mod clock;
 pub mod faults;
 mod fork;
 mod simulation;
+pub mod traffic;
 
 pub use broker::{Broker, BrokerBuilder, Error};
 pub use fork::Snapshot;

@@ -34,5 +34,6 @@ mod raw;
 mod restart;
 mod simulation;
 mod support;
+mod traffic;
 mod transactions;
 mod virtual_clock;
