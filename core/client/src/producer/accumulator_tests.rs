@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::producer::batch::sequence_after;
+use crate::producer::delivery::Acked;
+use crate::retry::Backoff;
 use tokio::sync::Semaphore;
 
 const NO_WAIT: fn(&mut Option<Backoff>) -> Duration = |_| Duration::ZERO;
