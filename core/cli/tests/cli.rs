@@ -235,3 +235,44 @@ fn a_group_is_explained() {
     assert_eq!(json["findings"][0]["cause"], "no-such-group");
     cluster.close();
 }
+
+/// A recording is listed, replayed with the same answers, and against a broker of another mind with the differences.
+#[test]
+fn recorded_traffic_is_shown_and_replayed() {
+    let file = std::env::temp_dir().join(format!("ottla-cli-{}.traffic", std::process::id()));
+    let cluster = Cluster::new();
+    let recording = cluster.runtime.block_on(async { cluster.broker.record_traffic(&file) }).expect("a new file");
+    cluster.text(&["topic", "create", "flights", "--partitions", "2"]);
+    assert!(cluster.feed(&["produce", "flights"], b"UA1545\n").status.success());
+    cluster.runtime.block_on(recording.finish()).expect("all of it");
+    cluster.close();
+
+    let shown = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ottla"));
+        let output = command.args(["traffic", "show"]).arg(&file).args(args).output().expect("the binary runs");
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert!(shown(&[]).lines().any(|line| line.contains("CreateTopics v") && line.contains("bytes -> ")));
+    let produced = shown(&["--api", "produce", "--bodies"]);
+    assert!(produced.contains("UA1545") && !produced.contains("CreateTopics"), "{produced}");
+    let rows: Vec<Value> =
+        shown(&["--json"]).lines().map(|line| serde_json::from_str(line).expect("a value a line")).collect();
+    assert!(rows.iter().any(|row| row["api"] == "Produce" && row["outcome"] == "answered"));
+
+    let file_name = file.to_str().expect("text");
+    let fresh = Cluster::new();
+    let report = fresh.json(&["traffic", "replay", file_name, "--json"]);
+    assert_eq!((report["same"].as_u64(), report["different"].as_u64()), (Some(rows.len() as u64), Some(0)), "{report}");
+    assert_eq!(report["skipped"], 0);
+    assert_eq!(fresh.text(&["consume", "flights", "--from-beginning", "--exit-at-end"]), "UA1545\n");
+    // Once more on the same broker: the topic exists now.
+    let again = fresh.run(&["traffic", "replay", file_name]);
+    assert_eq!(again.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(text.contains("topics[flights].error_code: was 0, is 36"), "{text}");
+    assert!(stderr(&again).contains("answered differently"), "{}", stderr(&again));
+    fresh.close();
+    #[allow(clippy::disallowed_methods)] // A test's own file, outside the engine.
+    std::fs::remove_file(&file).expect("it is there");
+}

@@ -461,3 +461,61 @@ async fn requests_without_answers_have_their_outcome() {
     assert_eq!(paths(&report), [row], "there is no fault here");
     assert_eq!(raw.values("t", 0).await, ["a", "b", "c"]);
 }
+
+/// A broker that is not ready yet is asked again, as a client would, where that is wanted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_not_ready_is_asked_again() {
+    let (_folder, path) = file();
+    let broker = Broker::builder().record_traffic(&path).start().await.expect("starts");
+    let raw = Raw::connect(broker.inproc_address(), "raw").await;
+    raw.create_topic("t", 2).await;
+    assert_eq!(raw.find_coordinator("g").await, 0);
+    assert_eq!(raw.commit("g", "t", 3).await, 0);
+    raw.produce("t", &[0, 1], "a").await.expect("answered");
+    broker.close().await.expect("all of it");
+    let traffic = Traffic::open(&path).expect("a recording");
+    let target = async || {
+        let target = fresh().await;
+        let faults = target.faults();
+        let twice = faults.on(ApiKey::OffsetCommit).times(2).error(ErrorCode::NotCoordinator).expect("possible");
+        // What one of two partitions has written must not be written twice.
+        let half = faults.on(ApiKey::Produce).topic("t").partition(1).times(1).error(ErrorCode::NotLeaderOrFollower);
+        (target, twice, half.expect("possible"))
+    };
+    let (patient, twice, half) = target().await;
+    let options = ReplayOptions { retry: Some(PATIENCE), ..Default::default() };
+    let report = traffic.replay_with(&patient, options).await.expect("it is there");
+    assert_eq!((twice.fired(), half.fired(), report.retries), (2, 1, 2), "{report}");
+    assert_eq!(report.different, 1, "{report}");
+    assert!(report.differences.iter().all(|it| it.api == ApiKey::Produce), "{report}");
+    let raw = Raw::connect(patient.inproc_address(), "raw").await;
+    assert_eq!((raw.committed("g", "t").await, raw.values("t", 0).await), (3, vec!["a".to_owned()]));
+
+    // By default an embedded one is not: whoever sets a fault wants to see it.
+    let (strict, twice, _half) = target().await;
+    let report = traffic.replay(&strict).await.expect("it is there");
+    assert_eq!((twice.fired(), report.different, report.retries), (1, 2, 0), "{report}");
+}
+
+/// In a simulation too, whatever its seed makes of it.
+#[test]
+fn a_simulated_session_is_replayed_in_a_simulation() {
+    for seed in 0..3 {
+        let (_folder, path) = file();
+        let replayed = ottla::Simulation::new(seed).run(async |sim| {
+            let broker = sim.broker().record_traffic(&path).start().await?;
+            let client = sim.client(&broker)?;
+            create_topic(&client, "t", 1).await;
+            produce(&client, "t", (0..20).map(|i| i.to_string())).await;
+            client.shutdown().await;
+            broker.close().await?;
+            let fresh = sim.broker().start().await?;
+            let report = Traffic::open(&path)?.replay(&fresh).await?;
+            fresh.close().await?;
+            Ok(report)
+        });
+        let report = replayed.expect("the simulation comes to its end");
+        assert!(report.requests >= 4, "{report}");
+        same(&report);
+    }
+}

@@ -127,10 +127,7 @@ impl Compared<'_> {
         let (names, other_names) = (names_of(items, Some(self.ids)), names_of(others, None));
         if let (Some(names), Some(other_names)) = (names, other_names) {
             let by_name: HashMap<&str, &Tree> = other_names.iter().map(String::as_str).zip(others).collect();
-            let is_news = |item: &Tree| {
-                let has_failed = |item: &Tree| item.leaf("error_code").is_some_and(|code| code != "0");
-                NEWS.contains(&field) && !has_failed(item)
-            };
+            let is_news = |item: &Tree| NEWS.contains(&field) && !has_failed(item);
             for (name, item) in names.iter().zip(items) {
                 let path = format!("{path}[{}]", unquote(name));
                 match by_name.get(name.as_str()) {
@@ -192,6 +189,18 @@ fn key_of(item: &Tree, ids: Option<&Ids>) -> Option<String> {
     ["partition_index", "index", "partition"].iter().find_map(|field| item.leaf(field)).map(str::to_owned)
 }
 
+/// Whether there is an error anywhere in it.
+fn has_failed(item: &Tree) -> bool {
+    match item {
+        Tree::Struct(_, fields) => fields.iter().any(|(name, value)| match value {
+            Tree::Leaf(code) if name == "error_code" => code != "0",
+            value => has_failed(value),
+        }),
+        Tree::List(items) => items.iter().any(has_failed),
+        Tree::Leaf(_) => false,
+    }
+}
+
 fn absent() -> Tree {
     Tree::Leaf("(absent)".to_owned())
 }
@@ -201,5 +210,86 @@ fn shown(tree: &Tree) -> String {
     match text.char_indices().nth(SHOWN_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(recorded: &str, replayed: &str, overlapping: bool, ids: &mut Ids) -> (Vec<String>, bool) {
+        let found = compare(&Tree::parse(recorded), &Tree::parse(replayed), Some("\"g\""), overlapping, ids);
+        (found.differing.into_iter().map(|(path, ..)| path).collect(), found.by_timing)
+    }
+
+    fn paths(recorded: &str, replayed: &str, ids: &mut Ids) -> Vec<String> {
+        compared(recorded, replayed, false, ids).0
+    }
+
+    #[test]
+    fn what_is_made_up_stands_for_what_was() {
+        let mut ids = Ids::default();
+        let join =
+            |generation, member| format!("J {{ generation_id: {generation}, member_id: \"{member}\", code: 0 }}");
+        assert!(paths(&join(1, "a"), &join(5, "x"), &mut ids).is_empty());
+        assert!(paths(&join(1, "a"), &join(5, "x"), &mut ids).is_empty());
+        assert_eq!(paths(&join(1, "a"), &join(6, "y"), &mut ids), ["generation_id", "member_id"]);
+        assert_eq!(paths("J { member_id: \"\" }", "J { member_id: \"x\" }", &mut ids), ["member_id"]);
+        let init = |id, epoch| format!("I {{ producer_id: {id}, producer_epoch: {epoch} }}");
+        assert!(paths(&init(0, 3), &init(4000, 0), &mut ids).is_empty());
+        assert!(paths(&init(1, 3), &init(4001, 1), &mut ids).is_empty(), "an epoch is one of its producer");
+        assert_eq!(paths(&init(0, 3), &init(4000, 1), &mut ids), ["producer_epoch"]);
+        // Places and times.
+        let place = |host, port| format!("M {{ host: \"{host}\", port: {port}, throttle_time_ms: {port} }}");
+        assert!(paths(&place("a", 1), &place("b", 2), &mut ids).is_empty());
+        assert_eq!(
+            paths("P { log_append_time_ms: -1 }", "P { log_append_time_ms: 7 }", &mut ids),
+            ["log_append_time_ms"]
+        );
+        assert!(paths("P { log_append_time_ms: 6 }", "P { log_append_time_ms: 7 }", &mut ids).is_empty());
+    }
+
+    #[test]
+    fn elements_are_found_by_their_names_and_ids() {
+        let mut ids = Ids::default();
+        let list = |names: &[&str]| {
+            let items: Vec<String> = names.iter().map(|name| format!("T {{ name: \"{name}\", code: 0 }}")).collect();
+            format!("M {{ topics: [{}] }}", items.join(", "))
+        };
+        assert_eq!(paths(&list(&["a", "b"]), &list(&["b"]), &mut ids), ["topics.len", "topics[a]"]);
+        assert_eq!(paths(&list(&["b"]), &list(&["c", "b"]), &mut ids), ["topics.len", "topics[c]"]);
+        ids.pair(Kind::Topic, "AAAAAAAAAAAAAAAAAAAAAQ", "BBBBBBBBBBBBBBBBBBBBBQ");
+        ids.pair(Kind::Topic, "AAAAAAAAAAAAAAAAAAAAAg", "BBBBBBBBBBBBBBBBBBBBBg");
+        let topic = |id: &str, code| format!("T {{ topic: \"\", topic_id: {id}, error_code: {code} }}");
+        let (one, two) = (topic("AAAAAAAAAAAAAAAAAAAAAQ", 1), topic("AAAAAAAAAAAAAAAAAAAAAg", 2));
+        let (eins, zwei) = (topic("BBBBBBBBBBBBBBBBBBBBBQ", 1), topic("BBBBBBBBBBBBBBBBBBBBBg", 2));
+        let recorded = format!("F {{ responses: [{one}, {two}] }}");
+        assert!(paths(&recorded, &format!("F {{ responses: [{zwei}, {eins}] }}"), &mut ids).is_empty());
+    }
+
+    #[test]
+    fn an_overlapping_fetch_may_have_more_of_the_same() {
+        let fetched = |records: &[&str], code| {
+            let batches: Vec<String> = records.iter().map(|it| format!("RecordBatch {{ batch: {it} }}")).collect();
+            let (count, batches) = (records.len(), batches.join(", "));
+            format!(
+                "FetchResponse {{ responses: [T {{ topic: \"t\", partitions: [P {{ partition_index: 0, error_code: {code}, \
+                 high_watermark: {count}, records: [{batches}] }}] }}] }}"
+            )
+        };
+        let mut ids = Ids::default();
+        assert_eq!(compared(&fetched(&["a"], 0), &fetched(&["a", "b"], 0), true, &mut ids), (vec![], true));
+        assert_eq!(compared(&fetched(&["a"], 0), &fetched(&["a"], 0), true, &mut ids), (vec![], false));
+        let (paths, _) = compared(&fetched(&["a"], 0), &fetched(&["a", "b"], 0), false, &mut ids);
+        assert_eq!(paths.len(), 2, "high_watermark and records: {paths:?}");
+        let (paths, _) = compared(&fetched(&["a"], 0), &fetched(&["x", "b"], 0), true, &mut ids);
+        assert_eq!(paths, ["responses[t].partitions[0].records[0].batch"], "other records are a difference");
+        let (paths, _) = compared(&fetched(&["a"], 0), &fetched(&["a"], 3), true, &mut ids);
+        assert_eq!(paths, ["responses[t].partitions[0].error_code"]);
+        // An incremental fetch has what is new; an error is always one.
+        let none = "FetchResponse { responses: [] }";
+        assert_eq!(compared(&fetched(&["a"], 0), none, true, &mut ids), (vec![], true));
+        let (paths, _) = compared(&fetched(&[], 3), none, true, &mut ids);
+        assert!(!paths.is_empty(), "a partition that failed is missed");
     }
 }
