@@ -2,6 +2,7 @@
 //! partitions. A file that would be written as it is already is left alone, so that a broker at rest does not write.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ottla_model::TopicPartition;
 use parking_lot::Mutex;
@@ -11,8 +12,8 @@ use crate::error::{IoContext, LogError};
 use crate::log_manager::LogManager;
 use crate::unified_log::Log;
 
-/// What was written last to each file of each directory, by the directory's number and the file's name.
-pub(crate) type Written = Mutex<BTreeMap<(usize, &'static str), BTreeMap<TopicPartition, i64>>>;
+/// What was written last, by the file's name: the offset of each log, in their order. Forgotten when a log comes or goes.
+pub(crate) type Written = Mutex<BTreeMap<&'static str, Vec<Option<i64>>>>;
 
 impl LogManager {
     /// Writes `recovery-point-offset-checkpoint` of each directory.
@@ -40,23 +41,25 @@ impl LogManager {
     }
 
     fn write_checkpoints(&self, name: &'static str, offset_of: impl Fn(&Log) -> Option<i64>) -> Result<(), LogError> {
-        let logs = self.logs();
         // Held while the file is written, so that the newer of two writers is the later one.
         let mut written = self.written.lock();
-        for (at, dir) in self.dirs().enumerate() {
-            let mut entries = BTreeMap::new();
-            for log in logs.iter().filter(|log| log.dir().parent() == Some(dir)) {
-                if let Some(offset) = offset_of(log) {
-                    entries.insert(log.topic_partition().clone(), offset);
-                }
-            }
-            if written.get(&(at, name)) == Some(&entries) {
-                continue;
-            }
+        let logs = self.logs();
+        let offsets = logs.iter().map(|log| offset_of(log));
+        if let Some(last) = written.get(name)
+            && offsets.clone().eq(last.iter().copied())
+        {
+            return Ok(());
+        }
+        let offsets: Vec<Option<i64>> = offsets.collect();
+        written.remove(name);
+        for dir in self.dirs() {
+            let of_dir = logs.iter().zip(&offsets).filter(|(log, _)| log.dir().parent() == Some(dir));
+            let entry = |(log, offset): (&Arc<Log>, &Option<i64>)| Some((log.topic_partition().clone(), (*offset)?));
+            let entries: BTreeMap<TopicPartition, i64> = of_dir.filter_map(entry).collect();
             let checkpoint = OffsetCheckpoint::new(dir, name);
             checkpoint.write(self.env(), &entries, self.syncs()).context("write", checkpoint.path())?;
-            written.insert((at, name), entries);
         }
+        written.insert(name, offsets);
         Ok(())
     }
 }

@@ -321,7 +321,7 @@ impl LogManager {
         }
         .open()?;
         let log = Arc::new(log);
-        self.logs.write().insert(partition.clone(), log.clone());
+        self.insert(log.clone());
         Ok(log)
     }
 
@@ -339,9 +339,10 @@ impl LogManager {
         &self.env
     }
 
-    /// Adds a log that was opened elsewhere.
+    /// Adds a log that is open.
     pub(crate) fn insert(&self, log: Arc<Log>) {
         self.logs.write().insert(log.topic_partition().clone(), log);
+        self.written.lock().clear();
     }
 
     fn emptiest_dir(&self) -> &Path {
@@ -357,6 +358,7 @@ impl LogManager {
     /// False if there is no such log.
     pub fn delete(&self, partition: &TopicPartition, now_ms: i64) -> Result<bool, LogError> {
         let Some(log) = self.logs.write().remove(partition) else { return Ok(false) };
+        self.written.lock().clear();
         if log.first_dirty_offset().is_some() {
             // A topic of the same name will have another log.
             if let Err(error) = self.checkpoint_cleaner_offsets() {

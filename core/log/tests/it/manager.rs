@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ottla_log::{CleanShutdown, LogConfig, LogManager, LogManagerOptions, dir_name};
+use ottla_log::{CleanShutdown, LogConfig, LogManager, LogManagerOptions, OffsetCheckpoint, dir_name};
 
 use crate::*;
 
@@ -238,5 +238,34 @@ fn many_logs_are_synced_together_when_they_close() {
             assert_eq!((report.logs, report.recovered, report.failed.len()), (40, 0, 0));
             manager.close(None).await.unwrap();
         });
+    });
+}
+
+/// A broker at rest writes no checkpoint; one whose logs have changed, or come or gone, does.
+#[test]
+fn a_checkpoint_that_has_not_changed_is_not_written() {
+    both(|place| {
+        let logs = open(place);
+        block_on(logs.load(|_| None)).unwrap();
+        let path = place.dir.join("a").join(OffsetCheckpoint::REPLICATION);
+        let is_written = || {
+            logs.checkpoint_high_watermarks().unwrap();
+            let is_there = place.env.fs().exists(&path);
+            if is_there {
+                place.env.fs().remove_file(&path).unwrap();
+            }
+            is_there
+        };
+        let log = logs.get_or_create(&partition(0), None, Arc::default()).unwrap();
+        assert!(is_written());
+        assert!(!is_written());
+        append(&log, batch(1, NOW)).unwrap();
+        assert!(is_written());
+        logs.get_or_create(&partition(1), None, Arc::default()).unwrap();
+        assert!(is_written());
+        logs.delete(&partition(1), NOW).unwrap();
+        logs.get_or_create(&partition(2), None, Arc::default()).unwrap();
+        assert!(is_written(), "as many logs as before, but another one");
+        assert!(!is_written());
     });
 }

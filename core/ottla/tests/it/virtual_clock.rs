@@ -4,6 +4,8 @@
 //! `advance` returns. Method: in-process clients that share the broker's clock; each limit is looked at before and after.
 //! Nothing here sleeps, and no real time is measured.
 
+mod compaction;
+
 use crate::raw::{Raw, fetch};
 use crate::support::PATIENCE;
 use ottla::client::{
