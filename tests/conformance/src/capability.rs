@@ -33,8 +33,6 @@ pub enum Capability {
     TransactionsV2,
     /// The consumer protocol of KIP-848.
     ConsumerProtocol,
-    /// Share groups (KIP-932).
-    ShareGroups,
     /// ACLs that are enforced.
     Acls,
     /// Client quotas.
@@ -80,7 +78,6 @@ pub const ALL: &[Capability] = &[
     Capability::Transactions,
     Capability::TransactionsV2,
     Capability::ConsumerProtocol,
-    Capability::ShareGroups,
     Capability::Acls,
     Capability::Quotas,
     Capability::ScramCredentials,
@@ -115,7 +112,6 @@ impl Capability {
                 &[ApiKey::AddPartitionsToTxn, ApiKey::AddOffsetsToTxn, ApiKey::TxnOffsetCommit, ApiKey::EndTxn]
             }
             Capability::ConsumerProtocol => &[ApiKey::ConsumerGroupHeartbeat, ApiKey::ConsumerGroupDescribe],
-            Capability::ShareGroups => &[ApiKey::ShareGroupHeartbeat, ApiKey::ShareFetch, ApiKey::ShareAcknowledge],
             Capability::Acls => &[ApiKey::CreateAcls, ApiKey::DescribeAcls, ApiKey::DeleteAcls],
             Capability::Quotas => &[ApiKey::AlterClientQuotas, ApiKey::DescribeClientQuotas],
             Capability::ScramCredentials => &[ApiKey::AlterUserScramCredentials, ApiKey::DescribeUserScramCredentials],
@@ -142,7 +138,6 @@ impl Capability {
         match self {
             Capability::TransactionsV2 => Some(("transaction.version", 2)),
             Capability::ConsumerProtocol => Some(("group.version", 1)),
-            Capability::ShareGroups => Some(("share.version", 1)),
             _ => None,
         }
     }

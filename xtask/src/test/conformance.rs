@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::broker::{Broker, Engine, Home, free_port};
 use super::interop::log_file;
 use super::process::{Finished, run};
-use super::{Case, Request};
+use super::{Case, Request, security};
 use crate::tools;
 
 const PASSWORD: &str = "conformance";
@@ -80,8 +80,11 @@ struct Kafka {
 
 impl Kafka {
     fn start() -> Result<Kafka, String> {
-        let engine = Engine::Kafka(tools::kafka_broker()?);
-        let mut home = Home::new(&engine, "conformance")?;
+        let jars = tools::kafka_broker()?;
+        let mut home = Home::new(&Engine::Kafka(jars.clone()), "conformance")?;
+        // With somebody who takes clients' metrics it serves the APIs for them.
+        home.engine = Engine::Kafka(format!("{}:{jars}", security::receiver(&home.dir, &jars)?));
+        home.java.push(format!("-Dtelemetry.log={}", home.dir.join("telemetry.log").display()));
         let (keys, certificate) = keys(&home.dir)?;
         let (controller, sasl, tls) = (free_port()?, free_port()?, free_port()?);
         let plain = home.bootstrap();
@@ -107,7 +110,7 @@ impl Kafka {
             format!("ssl.keystore.password={PASSWORD}\nssl.keystore.type=PKCS12\nssl.key.password={PASSWORD}"),
             "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_owned(),
             "super.users=User:ANONYMOUS;User:admin".to_owned(),
-            "delegation.token.secret.key=conformance".to_owned(),
+            "delegation.token.secret.key=conformance\nmetric.reporters=Receiver".to_owned(),
             "num.partitions=1\ngroup.min.session.timeout.ms=100\ngroup.consumer.min.heartbeat.interval.ms=100".to_owned(),
             "group.consumer.heartbeat.interval.ms=300\ngroup.consumer.min.session.timeout.ms=1000".to_owned(),
             "transaction.abort.timed.out.transaction.cleanup.interval.ms=500".to_owned(),

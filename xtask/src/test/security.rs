@@ -114,7 +114,7 @@ fn configure(home: &mut Home, listeners: &[(&str, String)], controller: u16) {
 }
 
 /// Compiles the broker's plugin that takes metrics; the folder of its class.
-fn receiver(dir: &Path, jars: &str) -> Result<String, String> {
+pub fn receiver(dir: &Path, jars: &str) -> Result<String, String> {
     let classes = dir.join("classes");
     let mut javac = Command::new("javac");
     javac

@@ -6,15 +6,22 @@
 
 mod followers;
 mod moves;
+mod names;
 mod outages;
 mod truncation;
 
 use crate::context::{Context, Outcome, Wrong};
 use crate::driver::Driver;
 use crate::targets::{Addresses, PLAINTEXT, Target};
-use ottla::client::admin::{ElectionType, NewTopic, PartitionDescription};
-use ottla::client::{Admin, Client, ClientOptions, Configs, Error, ErrorCode, ErrorKind, Scope, TopicPartition};
+use ottla::client::admin::{ElectionType, NewTopic, OffsetSpec, PartitionDescription};
+use ottla::client::{
+    Admin, Client, ClientOptions, Configs, Error, ErrorCode, ErrorKind, IsolationLevel, Scope, TopicPartition,
+};
 use ottla::env::Env;
+use ottla_model::Str;
+use ottla_protocol::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use ottla_protocol::metadata_response::MetadataResponse;
+use ottla_wire::{ClientConnection, ClientError, ConnectOptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -369,6 +376,23 @@ impl Cluster {
         .await
     }
 
+    /// Waits until all nodes that run know who leads a partition, and the leader itself serves it.
+    async fn known_everywhere(&self, topic: &str, partition: i32, leader: i32) -> Outcome {
+        let running: Vec<u16> = self.nodes().values().filter(|it| it.process.is_some()).map(|it| it.port).collect();
+        let key = TopicPartition::new(topic, partition);
+        self.until(&format!("all nodes know that {leader} leads {key}"), async |admin| {
+            for port in &running {
+                if told_leader(&self.env, *port, topic, partition).await? != Some(leader) {
+                    return Ok(None);
+                }
+            }
+            let wanted = BTreeMap::from([(key.clone(), OffsetSpec::Latest)]);
+            let mut ends = admin.list_offsets(&wanted, IsolationLevel::ReadUncommitted).await;
+            ends.remove(&key).transpose().map(|end| end.map(drop))
+        })
+        .await
+    }
+
     /// Gives a partition to another of its replicas, without a move of data.
     pub async fn lead(&self, topic: &str, partition: i32, leader: i32) -> Outcome {
         let key = TopicPartition::new(topic, partition);
@@ -384,7 +408,8 @@ impl Cluster {
             let _ = admin.elect_leaders(ElectionType::Preferred, Some(&keys)).await?;
             Ok((describe(admin, topic, partition).await?.leader == Some(leader)).then_some(()))
         })
-        .await
+        .await?;
+        self.known_everywhere(topic, partition, leader).await
     }
 
     /// A group's or a transactional id's name that begins with `name` and is coordinated by `node`, of `topic`.
@@ -415,6 +440,21 @@ async fn describe(admin: &Admin, topic: &str, partition: i32) -> Result<Partitio
     described.partitions.into_iter().find(|it| it.partition == partition).ok_or_else(missing)
 }
 
+/// Who leads a partition, by the node at `port` itself.
+async fn told_leader(env: &Env, port: u16, topic: &str, partition: i32) -> Result<Option<i32>, Error> {
+    let limit = Duration::from_secs(5);
+    let options = ConnectOptions { client_id: "cluster".into(), connect_timeout: limit, ..ConnectOptions::default() };
+    let asked = MetadataRequestTopic { name: Some(Str::from(topic)), ..Default::default() };
+    let request = MetadataRequest { topics: Some(vec![asked]), ..Default::default() };
+    let gone = |error: ClientError| Error::new(ErrorKind::Retriable, error.to_string());
+    let connection = ClientConnection::connect(env, &format!("127.0.0.1:{port}"), &options).await.map_err(gone)?;
+    let answer: Result<MetadataResponse, _> = connection.request(&request, 9, limit).await;
+    connection.close();
+    let answer = answer.map_err(gone)?;
+    let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+    Ok(partitions.filter(|it| it.partition_index == partition).map(|it| it.leader_id).next())
+}
+
 /// A port that nobody listens on now.
 fn free_port() -> Outcome<u16> {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
@@ -427,7 +467,7 @@ pub type Play = fn(Arc<Cluster>, Context) -> std::pin::Pin<Box<dyn Future<Output
 /// All of them, in the order in which they are played, each alone: `theme/what_it_shows`. Those that move all nodes come
 /// last.
 pub fn all() -> Vec<(&'static str, Play)> {
-    [followers::SCENARIOS, moves::SCENARIOS, truncation::SCENARIOS, outages::SCENARIOS].concat()
+    [names::SCENARIOS, followers::SCENARIOS, moves::SCENARIOS, truncation::SCENARIOS, outages::SCENARIOS].concat()
 }
 
 /// Makes a file's `SCENARIOS`.

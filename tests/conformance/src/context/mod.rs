@@ -55,7 +55,7 @@ impl From<&str> for Wrong {
 #[macro_export]
 macro_rules! check {
     ($condition:expr, $($sentence:tt)+) => {
-        if !$condition {
+        if $crate::context::fails($condition) {
             return Err($crate::context::Wrong(format!("{} ({}:{})", format!($($sentence)+), file!(), line!())));
         }
     };
@@ -76,6 +76,11 @@ macro_rules! same {
             }
         }
     };
+}
+
+/// For [`check!`]: its conditions may compare floats.
+pub fn fails(condition: bool) -> bool {
+    !condition
 }
 
 /// What a scenario holds; clones share it.
@@ -190,6 +195,11 @@ impl Context {
 
     /// An admin client with these configs.
     pub async fn admin_with(&self, configs: &[(&str, &str)]) -> Outcome<Admin> {
+        Ok(self.try_admin(configs).await?)
+    }
+
+    /// The same, where making it may fail.
+    pub async fn try_admin(&self, configs: &[(&str, &str)]) -> Result<Admin, Failure> {
         let admin = Admin::new(self.clone(), self.client_name("admin"));
         admin.ask(AdminCommand::Open { configs: self.configs(configs) }).await?;
         Ok(admin)

@@ -36,6 +36,7 @@ const CAPABILITIES: &[Capability] = &[
     Capability::LogDirs,
     Capability::ProducerAdmin,
     Capability::Features,
+    Capability::Telemetry,
     Capability::Restart,
     Capability::Faults,
     Capability::Metrics,

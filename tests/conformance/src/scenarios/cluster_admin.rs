@@ -10,8 +10,8 @@ use crate::{check, same};
 use ottla::client::admin::*;
 use ottla::client::{Admin, Client, ClientOptions, Error};
 use ottla::client::{
-    ConfigResource, Configs, ErrorCode, ErrorKind, IsolationLevel, NewTopic, OffsetAndMetadata, Producer,
-    ProducerRecord, Scope, TopicPartition, Uuid,
+    ConfigAlteration, ConfigResource, Configs, ErrorCode, ErrorKind, IsolationLevel, NewTopic, OffsetAndMetadata,
+    Producer, ProducerRecord, Scope, TopicPartition, Uuid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,6 +24,8 @@ scenarios! { "cluster_admin":
     @calm leaders_are_elected_and_replicas_moved [ElectLeaders, Reassignments];
     @calm directories_tell_what_is_in_them [LogDirs];
     @calm open_transactions_are_seen_and_ended [ProducerAdmin, Transactions];
+    @calm every_transaction_has_its_own_epoch [ProducerAdmin, TransactionsV2];
+    @calm pushed_metrics_have_a_sender [Telemetry];
     @calm features_and_the_quorum [Features];
     @calm share_groups_have_offsets [Features];
     @calm configs_of_every_kind [Features];
@@ -159,7 +161,9 @@ async fn scram_users_log_in(cx: Context) -> Outcome {
             Ok(Some(described).filter(|described| described[&user].as_ref().is_ok_and(|infos| infos.len() == 2)))
         })
         .await?;
-    let infos = one(&mut described, &user)?;
+    let mut infos = one(&mut described, &user)?;
+    // In no particular order.
+    infos.sort_by_key(|info| info.mechanism.name());
     let expected = [ScramMechanism::Sha256, ScramMechanism::Sha512]
         .map(|mechanism| ScramCredentialInfo { mechanism, iterations: 4096 });
     same!(infos, expected.to_vec(), "the credentials");
@@ -487,6 +491,57 @@ async fn configs_of_every_kind(cx: Context) -> Outcome {
         admin.alter_configs(&resource, &[ConfigAlteration::delete(name)]).await?;
     }
     Ok(())
+}
+
+/// KIP-890: whatever a late request of an earlier transaction does, it cannot become part of a later one.
+async fn every_transaction_has_its_own_epoch(cx: Context) -> Outcome {
+    let admin = admin(&cx)?;
+    let topic = topic(&cx, &admin, 1).await?;
+    let partition = TopicPartition::new(topic.as_str(), 0);
+    let id = cx.name("tx");
+    let producer = open_transaction(&cx, &id, &partition).await?;
+    let mut epochs = Vec::new();
+    for end in 0..3 {
+        if end > 0 {
+            producer.begin_transaction()?;
+            let record = ProducerRecord { partition: Some(0), ..ProducerRecord::new(&topic, None, Some(b"v")) };
+            producer.send(record).await?.wait().await?;
+        }
+        let mut described = admin.describe_transactions(std::slice::from_ref(&id)).await;
+        epochs.push(one(&mut described, &id)?.producer_epoch);
+        match end {
+            1 => producer.abort_transaction().await?,
+            _ => producer.commit_transaction().await?,
+        }
+    }
+    check!(epochs.windows(2).all(|pair| pair[0] < pair[1]), "the epochs of three transactions: {epochs:?}");
+    Ok(())
+}
+
+/// KIP-714: who takes part is told an id by the cluster. What arrives is looked at in tests/security.
+async fn pushed_metrics_have_a_sender(cx: Context) -> Outcome {
+    let admin = admin(&cx)?;
+    let (subscription, id) = (cx.name("metrics"), cx.name("pushes"));
+    let resource = ConfigResource::ClientMetrics(subscription);
+    let settings = [
+        ConfigAlteration::set("interval.ms", "500"),
+        ConfigAlteration::set("metrics", "org.apache.kafka.admin.client."),
+        ConfigAlteration::set("match", format!("client_id={id}")),
+    ];
+    admin.alter_configs(&resource, &settings).await?;
+    let limit = Duration::from_secs(20);
+    let pushing = [("client.id", id.as_str()), ("enable.metrics.push", "true")];
+    let (first, second) = (client(&cx, "PLAINTEXT", &pushing)?, client(&cx, "PLAINTEXT", &pushing)?);
+    let (one, other) = (first.client_instance_id(limit).await?, second.client_instance_id(limit).await?);
+    check!(one != other && one != Uuid::ZERO, "two clients with the ids {one} and {other}");
+    same!(first.client_instance_id(limit).await?, one, "the id, asked for again");
+    let silent = client(&cx, "PLAINTEXT", &[("enable.metrics.push", "false")])?;
+    let refused = silent.client_instance_id(limit).await;
+    same!(refused.err().map(|error| error.kind()), Some(ErrorKind::Invalid), "the id of one that pushes nothing");
+    first.shutdown().await;
+    second.shutdown().await;
+    let none = ["interval.ms", "metrics", "match"].map(ConfigAlteration::delete);
+    Ok(admin.alter_configs(&resource, &none).await?)
 }
 
 async fn a_held_up_group_is_explained(cx: Context) -> Outcome {

@@ -3,7 +3,9 @@
 use super::scenarios;
 use crate::context::{Consumer, Context, Outcome};
 use crate::protocol::producer::Outgoing;
-use crate::protocol::{AdminCommand, ConsumerCommand, Each, FailureKind, Partition, PartitionOffset, Reply};
+use crate::protocol::{
+    AdminCommand, ConsumerCommand, Each, FailureKind, Partition, PartitionOffset, ProducerCommand, Reply,
+};
 use crate::{check, same};
 use std::collections::BTreeSet;
 
@@ -29,6 +31,8 @@ scenarios! { "consume":
     wakeup_ends_a_poll [Groups];
     reset_none_is_an_error [Groups];
     an_offset_that_is_gone_is_reset;
+    reset_goes_back_by_a_duration [ResetByDuration];
+    @calm metrics_of_what_was_read [Metrics, Groups];
     reading_after_deletion [DeleteRecords];
     isolation_without_transactions;
     many_consumers;
@@ -395,6 +399,70 @@ async fn reset_none_is_an_error(cx: Context) -> Outcome {
     let failure = consumer.ask(ConsumerCommand::Poll { timeout_ms: 5000 }).await;
     check!(failure.is_err(), "a poll from behind the end: {failure:?}");
     consumer.close().await?;
+    Ok(())
+}
+
+/// `by_duration` begins with the first record that is not older (KIP-1106).
+async fn reset_goes_back_by_a_duration(cx: Context) -> Outcome {
+    let topic = cx.topic("by-duration", 1).await?;
+    let producer = cx.producer(&[]).await?;
+    let now = cx.env().now_ms();
+    let minutes = [180, 90, 70, 50, 10, 0];
+    let record = |ago: &i64| Outgoing::value(&topic, ago.to_string()).at(now - ago * 60_000);
+    producer.write(minutes.iter().map(record).collect()).await?;
+    producer.close().await?;
+    for (duration, first) in [("PT1H", 3), ("PT1H15M", 2), ("P1D", 0), ("PT100M30S", 1)] {
+        let reset = format!("by_duration:{duration}");
+        let consumer = cx.consumer(&[("auto.offset.reset", &reset)]).await?;
+        consumer.assign(&topic, &[0]).await?;
+        let expected: Vec<String> = minutes[first..].iter().map(i64::to_string).collect();
+        same!(consumer.read_texts(expected.len()).await?, expected, "what is read with {reset}");
+        consumer.close().await?;
+    }
+    // All of it is older: only what comes.
+    let old = cx.topic("old", 1).await?;
+    let producer = cx.producer(&[]).await?;
+    producer.write(vec![Outgoing::value(&old, "old").at(now - 3_600_000)]).await?;
+    let consumer = cx.consumer(&[("auto.offset.reset", "by_duration:PT10M")]).await?;
+    consumer.assign(&old, &[0]).await?;
+    same!(consumer.position(&old, 0).await?, Some(1), "the position in a log that is older");
+    producer.write(vec![Outgoing::value(&old, "new")]).await?;
+    same!(consumer.read_texts(1).await?, vec!["new".to_owned()], "what is read of it");
+    consumer.close().await?;
+    producer.close().await
+}
+
+/// Counters under Kafka's names, and the coordinator as a node of its own beside the brokers.
+async fn metrics_of_what_was_read(cx: Context) -> Outcome {
+    let topic = cx.topic("metrics", 2).await?;
+    let producer = cx.producer(&[]).await?;
+    producer.write((0..30).map(|i: i32| Outgoing::value(&topic, i.to_string()).to(i % 2)).collect()).await?;
+    let Reply::Metrics(found) = producer.ask(ProducerCommand::Metrics).await? else { return Err("no metrics".into()) };
+    let number = |name: &str| found.get(name).copied().unwrap_or(-1.0);
+    same!(number("producer-metrics.record-send-total"), 30.0, "records sent");
+    same!(number("producer-topic-metrics.record-send-total"), 30.0, "records sent, by topic");
+    check!(number("producer-metrics.connection-count") >= 1.0, "the connection is not counted");
+    producer.close().await?;
+    let member = cx.member(&cx.name("g"), &[]).await?;
+    member.subscribe(&topic).await?;
+    member.read(30).await?;
+    member.commit().await?;
+    let Reply::Metrics(found) = member.ask(ConsumerCommand::Metrics).await? else { return Err("no metrics".into()) };
+    let number = |name: &str| found.get(name).copied().unwrap_or(-1.0);
+    // Once for the client and once for the topic.
+    same!(number("consumer-fetch-manager-metrics.records-consumed-total"), 60.0, "records read");
+    check!(number("consumer-coordinator-metrics.commit-total") >= 1.0, "the commit is not counted");
+    check!(number("consumer-coordinator-metrics.rebalance-total") >= 1.0, "the rebalance is not counted");
+    same!(number("consumer-coordinator-metrics.assigned-partitions"), 2.0, "assigned partitions");
+    let nodes = found.iter().filter_map(|(name, value)| {
+        let node: i32 = name.strip_prefix("consumer-node-metrics.request-total.node-")?.parse().ok()?;
+        Some((node, *value))
+    });
+    let nodes: Vec<(i32, f64)> = nodes.collect();
+    let coordinator = nodes.iter().find(|(node, _)| *node > i32::MAX / 2);
+    check!(coordinator.is_some_and(|(_, asked)| *asked >= 4.0), "requests to the coordinator: {nodes:?}");
+    check!(nodes.iter().any(|(node, asked)| *node < i32::MAX / 2 && *asked > 0.0), "requests to a broker: {nodes:?}");
+    member.close().await?;
     Ok(())
 }
 

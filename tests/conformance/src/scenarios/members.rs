@@ -23,7 +23,7 @@ scenarios! { "membership":
     every_assignor [Groups];
     each_record_once_while_members_change [Groups];
     members_and_states_are_described [Groups, GroupAdmin];
-    members_are_removed [Groups, GroupAdmin, StaticMembership];
+    @calm members_are_removed [Groups, GroupAdmin, StaticMembership];
 }
 
 /// A lone member has every partition and hears so once.

@@ -8,6 +8,7 @@ mod group_offsets;
 mod groups;
 mod kip848;
 mod members;
+mod mistakes;
 mod produce;
 mod subscriptions;
 mod transactions;
@@ -45,6 +46,7 @@ pub fn all() -> Vec<Scenario> {
         kip848::SCENARIOS,
         admin::SCENARIOS,
         cluster_admin::SCENARIOS,
+        mistakes::SCENARIOS,
     ]
     .concat()
 }
@@ -71,7 +73,17 @@ pub(crate) const fn rides_out_faults(calm: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capability::ALL;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn every_capability_is_what_some_scenario_needs() {
+        let needed: BTreeSet<Capability> = all().iter().flat_map(|scenario| scenario.needs).copied().collect();
+        // The first is what all need, the other what the runner needs to play them again.
+        let by_nature = [Capability::Core, Capability::Faults];
+        let idle: Vec<_> = ALL.iter().filter(|it| !needed.contains(it) && !by_nature.contains(it)).collect();
+        assert!(idle.is_empty(), "{idle:?}");
+    }
 
     #[test]
     fn names_are_unique_and_short() {
