@@ -181,8 +181,8 @@ impl ShowArgs {
             Some(Outcome::Silence) => "silence",
             None => "unanswered",
         };
-        let took = answer.map(|answer| answer.time_ms - request.time_ms);
-        let since = request.time_ms - started_ms;
+        let took = answer.map(|answer| answer.time_ms.saturating_sub(request.time_ms));
+        let since = request.time_ms.saturating_sub(started_ms);
         let client_id = request.client_id.as_deref().unwrap_or("");
         let text = |text: Result<String, String>| text.unwrap_or_else(|reason| format!("({reason})"));
         let bodies = self.bodies.then(|| {
@@ -212,7 +212,7 @@ impl ShowArgs {
             writeln!(out, "{value}")?;
             return Ok(());
         }
-        let (seconds, millis) = (since / 1000, since % 1000);
+        let (seconds, millis) = (since.div_euclid(1000), since.rem_euclid(1000));
         let took = took.map_or_else(|| "-".to_owned(), |took| format!("{took} ms"));
         let became = match answer.filter(|answer| answer.outcome == Outcome::Answered) {
             Some(answer) => format!("{} bytes", answer.size),

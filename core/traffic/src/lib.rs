@@ -2,7 +2,7 @@
 //! against the same broker, another one or Apache Kafka.
 //!
 //! The [`Tap`] is where a broker lets it be seen, the recorder writes it, [`Traffic`] reads it, [`Traffic::replay`] sends it
-//! again and compares. The format is drawn in [`format`]. Deliberately not here: what a request means. Which ids a broker makes
+//! again and compares. The format is drawn in [`format`](mod@format). Deliberately not here: what a request means. Which ids a broker makes
 //! up, and where they stand in requests, is all that is known of that.
 //!
 //! Never written are SASL tokens, SCRAM credentials, delegation tokens, and requests that set a sensitive config. Records and their

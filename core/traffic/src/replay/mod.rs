@@ -259,7 +259,7 @@ impl Replay {
         if self.options.speed == Speed::Recorded
             && let Some((first_ms, started)) = self.started
         {
-            let after = Duration::from_millis(u64::try_from(request.time_ms - first_ms).unwrap_or(0));
+            let after = Duration::from_millis(u64::try_from(request.time_ms.saturating_sub(first_ms)).unwrap_or(0));
             self.env.sleep((started + after).saturating_sub(self.env.monotonic())).await;
         }
         let (api, raw) = match self.prepare(&request) {
@@ -388,7 +388,7 @@ impl Replay {
             self.report.not_compared += 1;
             return;
         }
-        let took = Duration::from_millis(u64::try_from(answer.time_ms - request.time_ms).unwrap_or(0));
+        let took = Duration::from_millis(u64::try_from(answer.time_ms.saturating_sub(request.time_ms)).unwrap_or(0));
         let came = match waiting {
             Waiting::Pending(mut pending) => {
                 pending.frame(self.options.request_timeout.saturating_add(took)).await.and_then(bytes_of)

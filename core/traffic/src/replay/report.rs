@@ -1,7 +1,7 @@
 //! What a replay has come to.
 
 use ottla_protocol::ApiKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 /// So many fields are shown to a person, and so many of one request.
@@ -65,6 +65,15 @@ pub struct Difference {
     pub replayed: String,
 }
 
+/// What two differences that are alike have in common.
+type Like<'a> = (ApiKey, i16, &'a str, &'a str, &'a str);
+
+impl Difference {
+    fn like(&self) -> Like<'_> {
+        (self.api, self.version, &self.path, &self.recorded, &self.replayed)
+    }
+}
+
 impl ReplayReport {
     /// Whether everything that can be compared is the same, and the recording was whole.
     pub fn is_same(&self) -> bool {
@@ -112,18 +121,53 @@ impl fmt::Display for ReplayReport {
         if let Some(reason) = &self.incomplete {
             write!(f, "\n  the recording is not whole: {reason}")?;
         }
-        let (mut shown, mut of_request) = (0, (0, 0));
+        let (mut shown, mut fields, mut of_request) = (0, 0, (0, 0));
+        // One that shows again and again, ApiVersions on each connection above all, is shown once.
+        let mut times: HashMap<Like<'_>, u64> = HashMap::new();
+        self.differences.iter().for_each(|difference| *times.entry(difference.like()).or_default() += 1);
         for difference in &self.differences {
+            let Some(times) = times.remove(&difference.like()) else { continue };
             of_request = (difference.request, if of_request.0 == difference.request { of_request.1 + 1 } else { 1 });
             if shown < SHOWN_MAX && of_request.1 <= SHOWN_OF_REQUEST_MAX {
                 write!(f, "\n  {difference}")?;
+                if times > 1 {
+                    write!(f, " (and in {} more requests)", times - 1)?;
+                }
                 shown += 1;
+                fields += times;
             }
         }
-        let more = self.more_differences + (self.differences.len() - shown) as u64;
+        let more = self.more_differences + self.differences.len() as u64 - fields;
         if more > 0 {
             write!(f, "\n  and {more} more fields")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_shows_again_is_shown_once_and_all_is_counted() {
+        let difference = |request, path: &str| Difference {
+            request,
+            connection: 1,
+            client_id: "c".to_owned(),
+            api: ApiKey::ApiVersions,
+            version: 4,
+            path: path.to_owned(),
+            recorded: "1".to_owned(),
+            replayed: "2".to_owned(),
+        };
+        let mut report = ReplayReport { requests: 3, different: 3, more_differences: 5, ..ReplayReport::default() };
+        report.differences = (1..=3).map(|request| difference(request, "api_keys.len")).collect();
+        report.differences.extend((0..20).map(|field| difference(3, &field.to_string())));
+        let text = report.to_string();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        assert_eq!(lines[1], "request 1, ApiVersions v4 of c, api_keys.len: was 1, is 2 (and in 2 more requests)");
+        assert_eq!(lines.len(), 2 + SHOWN_OF_REQUEST_MAX + 1, "{text}");
+        assert_eq!(lines.last(), Some(&"and 17 more fields"), "{text}");
     }
 }
