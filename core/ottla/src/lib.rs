@@ -30,3 +30,9 @@ pub use ottla_env as env;
 pub use ottla_env::{ClockError, SimulationError, VirtualClock};
 pub use ottla_log as log;
 pub use simulation::{Sim, Simulation, SimulationFailure};
+
+/// The programs of README.md, which run as tests of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+#[derive(Debug)]
+pub struct Readme;
