@@ -31,6 +31,7 @@ type Fault = fn(&Lab) -> Result<(), String>;
 const FAULTS: &[(&str, Fault)] = &[
     ("kill-9-loop", crash::kill_loop),
     ("dump-log-after-kill-9", crash::dump_log),
+    ("kill-9-while-cleaning", crash::kill_cleaner),
     ("truncated-segment", crash::truncated_segment),
     ("bit-flipped-segment", crash::bit_flipped_segment),
     ("full-disk", crash::full_disk),
