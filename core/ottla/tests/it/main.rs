@@ -21,6 +21,7 @@ mod client_lossy;
 mod client_producer;
 mod client_producer_configs;
 mod client_producer_faults;
+mod client_producer_sink;
 mod client_traits;
 mod client_transactions;
 mod embedded;
