@@ -74,9 +74,11 @@ fn on(future: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(future)
 }
 
-/// One thread for everything: what one record at a time wants, as nothing has to be woken elsewhere.
-fn alone(future: impl Future<Output = Result<()>>) -> Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+/// One thread for everything: what one record at a time wants, as nothing has to be woken elsewhere. In a task, as in a
+/// server: tokio wakes what it blocks on by a system call.
+fn alone(future: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { tokio::spawn(future).await? })
 }
 
 /// CPU time of this process so far, user and system.

@@ -21,10 +21,12 @@ use ottla_protocol::fetch_response::{
 };
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 const READ_COMMITTED: i8 = 1;
+/// The name in the key of a partition that is asked for by its topic's id.
+static NAMELESS: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
 
 pub(crate) async fn handle(node: &Arc<Node>, mut request: Authorized<FetchRequest>) -> Reply<FetchResponse> {
     let by_id = request.context().api_version >= 13;
@@ -219,6 +221,13 @@ fn failed(error: ErrorCode) -> PartitionData {
 /// partitions are answered UNKNOWN_TOPIC_ID.
 fn name_partitions(node: &Node, by_id: bool, request: &FetchRequest) -> Vec<(SessionKey, FetchPartition)> {
     let mut named: Vec<(SessionKey, FetchPartition)> = Vec::new();
+    if let [topic] = &request.topics[..]
+        && let [fetch] = &topic.partitions[..]
+    {
+        let (name, id) = resolve(node, by_id, &topic.topic, topic.topic_id);
+        named.push((SessionKey { topic: name, topic_id: id, partition: fetch.partition }, fetch.clone()));
+        return named;
+    }
     let mut at: HashMap<SessionKey, usize> = HashMap::new();
     for topic in &request.topics {
         let (name, id) = resolve(node, by_id, &topic.topic, topic.topic_id);
@@ -250,7 +259,7 @@ fn name_forgotten(node: &Node, by_id: bool, request: &FetchRequest) -> Vec<Sessi
 /// A session's key must not change while the topic lives or dies: by id the name is left out, by name the id.
 fn resolve(node: &Node, by_id: bool, name: &str, id: Uuid) -> (Arc<str>, Uuid) {
     if by_id {
-        return (Arc::from(""), id);
+        return (NAMELESS.clone(), id);
     }
     match node.partitions.topic(name) {
         Some((name, _)) => (name, Uuid::ZERO),

@@ -12,10 +12,15 @@ use ottla_model::{ErrorCode, Str, TopicPartition};
 use ottla_protocol::fetch_request::FetchRequest;
 use ottla_protocol::fetch_response::FetchResponse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// How long a fetcher that has no room or only partitions in backoff rests at most before it looks again.
 const REST: std::time::Duration = std::time::Duration::from_millis(100);
+/// Bytes of records in one answer that are so few that who waits for them shall have them before the next request is made.
+/// Bulk is fetched ahead at once.
+const FEW: usize = 16 * 1024;
 /// Fetches of one partition that may wait for `poll`, in `max.partition.fetch.bytes`.
 const AHEAD: usize = 4;
 
@@ -105,7 +110,12 @@ async fn run(shared: Arc<Shared>, node: i32) {
             continue;
         }
         match fetch(&shared, node, &mut session, wanted).await {
-            Ok(()) => backoff.reset(),
+            Ok(bytes) => {
+                backoff.reset();
+                if bytes < FEW {
+                    give_way().await;
+                }
+            }
             Err(error) => {
                 tracing::debug!(node, %error, "a fetch failed");
                 session.reset();
@@ -132,6 +142,19 @@ async fn run(shared: Arc<Shared>, node: i32) {
             }
         }
     }
+}
+
+/// Lets those run first that were just woken.
+async fn give_way() {
+    let mut given = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut given, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// As [`route`], but never takes the leader from the metadata that just failed.
@@ -205,20 +228,20 @@ fn wanted(shared: &Shared, node: i32) -> Option<BTreeMap<TopicPartition, Ask>> {
     Some(due.map(ask).collect())
 }
 
-/// One request and its answer.
+/// One request and its answer; how many bytes of records it brought.
 async fn fetch(
     shared: &Arc<Shared>,
     node: i32,
     session: &mut Session,
     mut wanted: BTreeMap<TopicPartition, Ask>,
-) -> Result<()> {
+) -> Result<usize> {
     let client = &shared.client;
     let options = &shared.options;
     let connection = shared.links.connection(shared, node).await?;
     if wanted.values().any(|ask| ask.validate) {
         validate::validate(shared, &connection, &mut wanted).await?;
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
     }
     let mut version = connection.version::<FetchRequest>()?;
@@ -256,13 +279,14 @@ async fn fetch(
                 | ErrorCode::FetchSessionTopicIdError
                 | ErrorCode::InconsistentTopicId
         );
-        return if session_only { Ok(()) } else { Err(Error::from_code(code, "Fetch", None)) };
+        return if session_only { Ok(0) } else { Err(Error::from_code(code, "Fetch", None)) };
     }
     for endpoint in &response.node_endpoints {
         shared.links.learn(endpoint.node_id, address(&endpoint.host, endpoint.port));
     }
     let records = response.responses.iter().flat_map(|topic| &topic.partitions).filter_map(|p| p.records.as_ref());
-    shared.metrics.fetched_size(records.map(|records| records.len()).sum(), now);
+    let bytes = records.map(|records| records.len()).sum();
+    shared.metrics.fetched_size(bytes, now);
     for topic in &response.responses {
         for data in &topic.partitions {
             let Some(key) = session.find(&topic.topic, topic.topic_id, data.partition_index) else { continue };
@@ -271,12 +295,11 @@ async fn fetch(
             settle::settle(shared, node, &partition, ask, data).await;
         }
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// Queues data or an error for `poll`, unless the partition was reassigned or sought meanwhile.
 pub(super) fn arrive(shared: &Shared, partition: &TopicPartition, generation: u64, arrived: Result<Fetched>) {
-    let now = shared.client.env().monotonic();
     {
         let mut state = shared.state.lock();
         let Some(assigned) = state.partitions.get_mut(partition).filter(|a| a.generation == generation) else { return };
@@ -288,6 +311,7 @@ pub(super) fn arrive(shared: &Shared, partition: &TopicPartition, generation: u6
             }
             Err(error) => {
                 // Told once a second, not in a spin, until someone seeks.
+                let now = shared.client.env().monotonic();
                 assigned.not_before = now + shared.client.options().retry_backoff_max;
                 if state.told(partition) {
                     return;

@@ -25,7 +25,14 @@ impl Links {
     /// A connection to `node` for fetching.
     pub(super) async fn connection(&self, shared: &Shared, node: i32) -> Result<Arc<Connection>> {
         let client = &shared.client;
-        let known = client.broker(node).map(|broker| broker.address.clone());
+        let known = client.broker(node);
+        if let Some(broker) = self.brokers.lock().get(&node)
+            && known.as_ref().is_some_and(|known| known.address == broker.address)
+            && let Some(connection) = broker.ready(Purpose::Fetch)
+        {
+            return Ok(connection);
+        }
+        let known = known.map(|broker| broker.address.clone());
         let address = known.or_else(|| self.told.lock().get(&node).cloned());
         let gone = || Error::new(ErrorKind::Retriable, format!("broker {node} is not in the cluster"));
         let address = address.ok_or_else(gone)?;
