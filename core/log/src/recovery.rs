@@ -163,17 +163,21 @@ fn complete_swaps(
     let cleaned_min = names.iter().filter(|name| name.ends_with(CLEANED)).filter_map(|name| offset_of(name)).min();
     let mut kept = Vec::with_capacity(names.len());
     let mut swaps = Vec::new();
+    let mut voids = Vec::new();
     for name in names {
         let void = name.ends_with(CLEANED)
             || (name.ends_with(SWAP) && cleaned_min.is_some_and(|min| offset_of(&name).is_some_and(|at| at >= min)));
         if void {
-            remove_file(env, &dir.join(&name));
+            voids.push(name);
         } else if name.ends_with(SWAP) {
             swaps.push(name);
         } else {
             kept.push(name);
         }
     }
+    // Those with `.swap` first: without a `.cleaned` beside them they would be taken for good.
+    voids.sort_by_key(|name| name.ends_with(CLEANED));
+    voids.iter().for_each(|name| remove_file(env, &dir.join(name)));
     // First what is replaced goes, then the swap's files take their names, the `.log` first: each time that this is cut
     // short, the rest is done by the next start.
     let is_log = |name: &&String| parse_segment_file(name).is_some_and(|(_, rest)| rest == format!("{LOG}{SWAP}"));
