@@ -98,7 +98,7 @@ const AREAS: &[Area] = &[
     area("rust", 12.0, cargo::tests),
     area("clippy", 3.0, |_| vec![cargo::clippy()]),
     area("docs", 2.0, |_| vec![cargo::docs()]),
-    area("interop", 3.0, interop),
+    area("interop", 6.0, interop),
     area("faults", 2.0, faults::run_all),
     area("conformance", 6.0, conformance::run_all),
     area("cluster", 3.0, cluster::run_all),

@@ -330,18 +330,46 @@ def member(bootstrap, group, topic, assignor):
     config = {"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False}
     strategy = "cooperative-sticky" if assignor == "cooperative" else "range"
     consumer = Consumer({**config, "partition.assignment.strategy": strategy, "heartbeat.interval.ms": 300, **QUIET})
-    consumer.subscribe([topic])
+    unsaid = []
+
+    def commit():
+        """Says what is committed."""
+        if not unsaid:
+            return
+        try:
+            consumer.commit(asynchronous=False)
+        except KafkaException:
+            # In a rebalance; what is lost in it is forgotten below.
+            return
+        for message in unsaid:
+            print("r " + message.value().decode(), flush=True)
+        unsaid.clear()
+
+    def lost(_, partitions):
+        gone = {p.partition for p in partitions}
+        unsaid[:] = [m for m in unsaid if m.partition() not in gone]
+
+    def revoked(_, partitions):
+        commit()
+        lost(_, partitions)
+
+    consumer.subscribe([topic], on_revoke=revoked, on_lost=lost)
     shown = ""
     while not select.select([sys.stdin], [], [], 0)[0]:
-        messages = [m for m in consumer.consume(100, 0.1) if not m.error()]
+        # One by one: a batch could have records of a partition that is revoked while it is collected.
+        message = consumer.poll(0.1)
+        while message is not None and len(unsaid) < 100:
+            if not message.error():
+                unsaid.append(message)
+            message = consumer.poll(0)
+        if message is not None and not message.error():
+            unsaid.append(message)
         share = ",".join(str(p.partition) for p in consumer.assignment())
         if share != shown:
             print("a " + share, flush=True)
             shown = share
-        if messages:
-            consumer.commit(asynchronous=False)
-            for message in messages:
-                print("r " + message.value().decode(), flush=True)
+        commit()
+    commit()
     consumer.close()
     print("left", flush=True)
 

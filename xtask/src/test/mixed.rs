@@ -1,10 +1,11 @@
 //! Groups of several client families on a topic of twelve partitions: Java, librdkafka, KafkaJS, aiokafka, franz-go and
 //! Ottla's Rust client with the range assignor, and those of them that know it with the cooperative sticky one. Whenever the
 //! shares have settled, records are produced, and each must be read exactly once; then one member leaves, until the last is
-//! alone.
+//! alone. Besides, members of Java, librdkafka and Rust come and go while records flow: each is read and committed by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{ChildStdin, Command};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -39,10 +40,9 @@ struct Member {
 }
 
 impl Member {
-    fn start(name: &'static str, bootstrap: &str, assignor: &str) -> Result<Member, String> {
+    fn start(name: &'static str, bootstrap: &str, assignor: &str, topic: &str) -> Result<Member, String> {
         let mut command = command(name)?;
-        let (group, topic) = (format!("mixed-{assignor}"), topic(assignor));
-        command.args(["member", bootstrap, &group, &topic, assignor]);
+        command.args(["member", bootstrap, &format!("group-of-{topic}"), topic, assignor]);
         let mut program = Program::start(&mut command, &log_file(&format!("member-{assignor}-{name}"))?)?;
         let (stdin, lines) = (program.stdin(), program.lines());
         Ok(Member { name, program, stdin, lines, share: BTreeSet::new(), left: false })
@@ -93,8 +93,72 @@ pub fn run_all(bootstrap: &str) -> Vec<Case> {
             passed.push(Case::failed(&name(group, members), reason));
         }
         cases.extend(passed);
+        let flow = format!("mixed-group {} while-records-flow", group.assignor);
+        cases.push(Case::of(&flow, while_records_flow(bootstrap, group.assignor)));
     }
     cases
+}
+
+/// Java, librdkafka and Rust come and go while records are produced: each record is read, and by one member alone, as a
+/// member says what it has read once that is committed.
+fn while_records_flow(bootstrap: &str, assignor: &str) -> Result<(), String> {
+    let go = tools::go()?;
+    let log = log_file("mixed-flow")?;
+    let topic = format!("mixed-flow-{assignor}");
+    go_run(Command::new(&go).args(["create", bootstrap, &topic, &PARTITIONS.to_string()]), &log)?;
+    let start = |family: &'static str| Member::start(family, bootstrap, assignor, &topic);
+    let mut members = vec![start("rust")?, start("java")?];
+    let mut seen = BTreeMap::new();
+    let (stop, produced) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let outcome = std::thread::scope(|scope| {
+        let producer = scope.spawn(|| {
+            while !stop.load(Ordering::Acquire) {
+                let from = produced.load(Ordering::Acquire).to_string();
+                go_run(Command::new(&go).args(["produce", bootstrap, &topic, &from, "60"]), &log)?;
+                produced.fetch_add(60, Ordering::AcqRel);
+            }
+            Ok(())
+        });
+        let mut moves = || -> Result<(), String> {
+            settle(&mut members, &mut seen)?;
+            members.push(start("confluent-kafka")?);
+            settle(&mut members, &mut seen)?;
+            let mut java = members.remove(1);
+            leave(&mut java, &mut seen)?;
+            settle(&mut members, &mut seen)?;
+            members.push(start("java")?);
+            settle(&mut members, &mut seen)?;
+            let mut rust = members.remove(0);
+            leave(&mut rust, &mut seen)?;
+            members.push(start("rust")?);
+            settle(&mut members, &mut seen)?;
+            let mut librdkafka = members.remove(0);
+            leave(&mut librdkafka, &mut seen)?;
+            settle(&mut members, &mut seen)
+        };
+        let moved = moves();
+        stop.store(true, Ordering::Release);
+        moved.and(producer.join().unwrap_or_else(|_| Err("the producer panicked".to_owned())))
+    });
+    outcome?;
+    let produced = produced.into_inner();
+    let end = Instant::now() + Duration::from_secs(20);
+    while seen.len() < produced && Instant::now() < end {
+        members.iter_mut().for_each(|m| m.look(&mut seen));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for member in &mut members {
+        leave(member, &mut seen)?;
+    }
+    let lost = (0..produced).filter(|v| !seen.contains_key(v)).count();
+    let doubled: Vec<_> = seen.iter().filter(|(_, by)| by.len() > 1).collect();
+    match lost == 0 && doubled.is_empty() {
+        true => Ok(()),
+        false => {
+            let first = doubled.first();
+            Err(format!("of {produced} records {lost} are lost and {} read twice (first {first:?})", doubled.len()))
+        }
+    }
 }
 
 fn name(group: &Mixed, members: usize) -> String {
@@ -106,7 +170,7 @@ fn play(bootstrap: &str, group: &Mixed, cases: &mut Vec<Case>) -> Result<(), Str
     let log = log_file("mixed")?;
     let (topic, partitions) = (topic(group.assignor), PARTITIONS.to_string());
     go_run(Command::new(&go).args(["create", bootstrap, &topic, &partitions]), &log)?;
-    let start = |family: &&'static str| Member::start(family, bootstrap, group.assignor);
+    let start = |family: &&'static str| Member::start(family, bootstrap, group.assignor, &topic);
     let mut members = group.families.iter().map(start).collect::<Result<Vec<_>, _>>()?;
     for phase in 0..group.families.len() {
         let mut seen = BTreeMap::new();
@@ -118,7 +182,7 @@ fn play(bootstrap: &str, group: &Mixed, cases: &mut Vec<Case>) -> Result<(), Str
         go_run(Command::new(&go).args(["produce", bootstrap, &topic, &from, &count]), &log)?;
         read(&mut members, &mut seen, phase * RECORDS)?;
         cases.push(Case::passed(&name(group, members.len())));
-        leave(&mut members.remove(0))?;
+        leave(&mut members.remove(0), &mut BTreeMap::new())?;
     }
     Ok(())
 }
@@ -166,11 +230,11 @@ fn read(members: &mut [Member], seen: &mut BTreeMap<usize, Vec<&'static str>>, f
 }
 
 /// Closes its standard input and waits for the word that it has left.
-fn leave(member: &mut Member) -> Result<(), String> {
+fn leave(member: &mut Member, seen: &mut BTreeMap<usize, Vec<&'static str>>) -> Result<(), String> {
     drop(member.stdin.take());
     let ended = member.program.wait(Duration::from_secs(20));
     std::thread::sleep(Duration::from_millis(50));
-    member.look(&mut BTreeMap::new());
+    member.look(seen);
     if ended == Some(Some(0)) && member.left {
         Ok(())
     } else {

@@ -6,6 +6,8 @@ import java.util.*;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.consumer.*;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.RebalanceInProgressException;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 
 /**
@@ -18,23 +20,60 @@ final class Member {
         Map<String, Object> config = Map.of("bootstrap.servers", bootstrap, "group.id", group, "auto.offset.reset", "earliest",
             "enable.auto.commit", false, "heartbeat.interval.ms", 300, "partition.assignment.strategy", assignor);
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
-            consumer.subscribe(List.of(topic));
+            Unsaid unsaid = new Unsaid(consumer);
+            consumer.subscribe(List.of(topic), unsaid);
             AtomicBoolean leave = new AtomicBoolean();
             Thread input = new Thread(() -> leave.set(ended()));
             input.setDaemon(true);
             input.start();
             String shown = "";
             while (!leave.get()) {
-                ConsumerRecords<byte[], byte[]> records = consumer.poll(Duration.ofMillis(100));
+                consumer.poll(Duration.ofMillis(100)).forEach(unsaid.records::add);
                 String share = consumer.assignment().stream().map(p -> "" + p.partition()).collect(Collectors.joining(","));
                 if (!share.equals(shown)) print("a " + share);
                 shown = share;
-                if (records.isEmpty()) continue;
-                consumer.commitSync();
-                records.forEach(r -> print("r " + new String(r.value(), UTF_8)));
+                unsaid.commit();
             }
+            unsaid.commit();
         }
         print("left");
+    }
+
+    /** Records that are not committed yet. What is revoked is committed first, or is the next member's to read. */
+    private static final class Unsaid implements ConsumerRebalanceListener {
+        final List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
+        private final KafkaConsumer<byte[], byte[]> consumer;
+
+        Unsaid(KafkaConsumer<byte[], byte[]> consumer) {
+            this.consumer = consumer;
+        }
+
+        void commit() {
+            if (records.isEmpty()) return;
+            try {
+                consumer.commitSync();
+                records.forEach(r -> print("r " + new String(r.value(), UTF_8)));
+                records.clear();
+            } catch (RebalanceInProgressException e) {
+                // Once that is over.
+            } catch (CommitFailedException e) {
+                records.clear();
+            }
+        }
+
+        @Override
+        public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
+            commit();
+            onPartitionsLost(partitions);
+        }
+
+        @Override
+        public void onPartitionsLost(Collection<TopicPartition> partitions) {
+            records.removeIf(r -> partitions.contains(new TopicPartition(r.topic(), r.partition())));
+        }
+
+        @Override
+        public void onPartitionsAssigned(Collection<TopicPartition> partitions) { }
     }
 
     static boolean ended() {
