@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: a program with the embedded broker inside, and the flights of January 2013 through it, in with Java and out with Python and
-//! Node side by side, each a group of two members.
+//! `cargo xtask demo`: a program with the embedded broker inside, and the flights of January 2013 through it, in with Java and out with Python,
+//! Node and Rust side by side, each a group of two members; and what `ottla group explain` says of one of them.
 //!
 //! The client programs are those of examples/; this file starts them, shows how far they are and checks their counts against
 //! the file. It deliberately talks no Kafka itself.
@@ -29,7 +29,7 @@ cargo xtask demo [--limit ROWS] [--keep]
 const TOPIC: &str = "flights";
 const PARTITIONS: &str = "6";
 /// The groups, each of two members.
-const GROUPS: [&str; 2] = ["python", "node"];
+const GROUPS: [&str; 3] = ["python", "node", "rust"];
 /// How long anything may take before the demo gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -58,6 +58,7 @@ pub fn run(args: &[String]) -> crate::Outcome {
 struct Kit {
     ottla: PathBuf,
     embedded: PathBuf,
+    consumer: PathBuf,
     java: String,
     python: PathBuf,
     node: PathBuf,
@@ -68,6 +69,7 @@ impl Kit {
         Ok(Kit {
             ottla: tools::ottla()?,
             embedded: tools::embedded_broker()?,
+            consumer: tools::flights_consumer()?,
             java: tools::java("examples/java", "examples/java/pom.xml", tools::KAFKA_CLIENTS[0], "demo")?,
             python: tools::python()?,
             node: tools::node("examples/node")?,
@@ -75,15 +77,17 @@ impl Kit {
     }
 
     fn consumer(&self, group: &str) -> Command {
-        if group == "python" {
-            let mut command = Command::new(&self.python);
-            command.arg(tools::root().join("examples/python/flights_consumer.py"));
-            command
-        } else {
-            let mut command = Command::new("node");
-            command.arg("flights_consumer.js").current_dir(&self.node);
-            command
-        }
+        let mut command = match group {
+            "python" => Command::new(&self.python),
+            "node" => Command::new("node"),
+            _ => Command::new(&self.consumer),
+        };
+        match group {
+            "python" => command.arg(tools::root().join("examples/python/flights_consumer.py")),
+            "node" => command.arg("flights_consumer.js").current_dir(&self.node),
+            _ => &mut command,
+        };
+        command
     }
 }
 
@@ -116,7 +120,7 @@ fn stream(kit: &Kit, limit: usize, keep: bool) -> crate::Outcome {
     }
     wait("the groups to form", &mut consumers, |all| all.iter().all(|c| c.share == 3))?;
     println!(
-        "two groups of two members share {PARTITIONS} partitions after {:.1} s\n",
+        "three groups of two members share {PARTITIONS} partitions after {:.1} s\n",
         started.elapsed().as_secs_f64()
     );
 
@@ -126,8 +130,7 @@ fn stream(kit: &Kit, limit: usize, keep: bool) -> crate::Outcome {
     clients.append(&mut consumers);
     let read_all = |all: &[Client]| {
         show::progress(all, rows);
-        let group = |i: usize| all[i].progress + all[i + 1].progress;
-        all[0].results.is_some() && group(1) >= rows && group(3) >= rows
+        all[0].results.is_some() && all[1..].chunks(2).all(|group| show::read(group) >= rows)
     };
     wait("all flights to be read", &mut clients, read_all)?;
     println!("\n");
@@ -135,12 +138,17 @@ fn stream(kit: &Kit, limit: usize, keep: bool) -> crate::Outcome {
     let mut lag = Command::new(&kit.python);
     lag.arg(tools::root().join("examples/python/group_lag.py")).args([&broker.bootstrap, TOPIC]).args(GROUPS);
     let table = lag.output().map_err(|e| format!("cannot run group_lag.py: {e}"))?;
+    let mut explain = Command::new(&kit.ottla);
+    explain.args(["group", "explain", GROUPS[2], "--bootstrap-server", &broker.bootstrap]);
+    let explained = explain.output().map_err(|e| format!("cannot run ottla group explain: {e}"))?;
     clients[1..].iter().for_each(|c| c.program.signal(Signal::TERM));
     wait("the members to leave", &mut clients, |all| all.iter().all(|c| c.results.is_some()))?;
-    let groups: Vec<(String, Results)> = [1, 3].map(|i| (clients[i].group(), clients[i].merge(&clients[i + 1]))).into();
+    let groups: Vec<(String, Results)> =
+        clients[1..].chunks(2).map(|members| (members[0].group(), members[0].merge(&members[1]))).collect();
 
     show::delays(&groups[0].1, &airlines()?);
     println!("\n{}", String::from_utf8_lossy(&table.stdout));
+    println!("$ ottla group explain {}\n{}", GROUPS[2], String::from_utf8_lossy(&explained.stdout));
     show::throughput(&clients[0], &groups);
     let memory = broker.resident_mib();
     let closing = broker.stop(Duration::from_secs(10))?;
@@ -201,7 +209,7 @@ fn check(groups: &[(String, Results)], expected: &BTreeMap<String, usize>) -> Re
             return Err(format!("group {name} read {counts:?}, the file holds {expected:?}"));
         }
     }
-    if groups[0].1.carriers == groups[1].1.carriers {
+    if groups.iter().all(|(_, results)| results.carriers == groups[0].1.carriers) {
         Ok(())
     } else {
         Err("the groups computed different delays".to_owned())

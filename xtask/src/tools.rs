@@ -42,6 +42,11 @@ pub fn embedded_broker() -> Result<PathBuf, String> {
     built("ottla-examples", "embedded_broker")
 }
 
+/// The demo's members of a group that are written in Rust.
+pub fn flights_consumer() -> Result<PathBuf, String> {
+    built("ottla-examples", "flights_consumer")
+}
+
 /// The program that plays the scenarios of tests/conformance; its driver program lies beside it.
 pub fn conformance() -> Result<PathBuf, String> {
     built("ottla-conformance", "ottla-conformance")

@@ -8,15 +8,21 @@ use super::clients::{Client, Results};
 /// The widest bar, in characters.
 const BAR_WIDTH: f64 = 30.0;
 
+/// How much the members of a group have read.
+pub fn read(group: &[Client]) -> usize {
+    group.iter().map(|member| member.progress).sum()
+}
+
 /// One line that is rewritten in a terminal; elsewhere a new line whenever something moved on by a quarter.
 pub fn progress(clients: &[Client], rows: usize) {
-    let group = |i: usize| clients[i].progress + clients[i + 1].progress;
-    let parts = [("java sent", clients[0].progress), ("python read", group(1)), ("node read", group(3))];
+    let mut parts = vec![("java sent".to_owned(), clients[0].progress)];
+    parts.extend(clients[1..].chunks(2).map(|group| (format!("{} read", group[0].group()), read(group))));
     let bar = |done: usize| {
         let filled = (done * 12).checked_div(rows).unwrap_or(0).min(12);
         format!("{}{}", "█".repeat(filled), "░".repeat(12 - filled))
     };
-    let line = parts.map(|(name, done)| format!("{name} {} {done:>6}", bar(done))).join("   ");
+    let line: Vec<String> = parts.iter().map(|(name, done)| format!("{name} {} {done:>6}", bar(*done))).collect();
+    let line = line.join("   ");
     if stdout().is_terminal() {
         print!("\r{line}");
         stdout().flush().ok();
@@ -59,6 +65,11 @@ pub fn throughput(producer: &Client, groups: &[(String, Results)]) {
         row("kafka-clients (Java)", results);
     }
     for (group, results) in groups {
-        row(if group == "python" { "confluent-kafka (Python)" } else { "KafkaJS (Node)" }, results);
+        let client = match group.as_str() {
+            "python" => "confluent-kafka (Python)",
+            "node" => "KafkaJS (Node)",
+            _ => "ottla (Rust)",
+        };
+        row(client, results);
     }
 }
