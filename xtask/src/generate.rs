@@ -1,10 +1,11 @@
-//! `cargo xtask gen`: writes core/protocol/src/generated from the message schemas inside Apache Kafka's jars.
+//! `cargo xtask gen`: writes core/protocol/src/generated from the message schemas inside Apache Kafka's jars, and the C header.
 //!
 //! The walk: [`jars`] finds the jars and reads their JSON, [`schema`] turns it into structs with version ranges, [`emit`] writes
 //! Rust, rustfmt shapes it. The JSON and its prose stay in the jars; only the Rust is committed, and `--check` proves that it
 //! is still what the schemas say. It deliberately does not touch the hand-written runtime beside the generated folder.
 
 mod emit;
+mod header;
 mod jars;
 mod schema;
 mod tables;
@@ -27,6 +28,7 @@ pub fn run(args: &[String]) -> crate::Outcome {
         _ => return Err("gen takes no argument but --check".to_owned()),
     };
     let root = root();
+    header::run(&root, check)?;
     let messages = jars::schemas(&root)?.iter().map(|json| schema::parse(json)).collect::<Result<Vec<_>, _>>()?;
     let messages: Vec<_> = messages.into_iter().filter(|m| !m.versions.is_empty()).collect();
     let mut files = BTreeMap::new();

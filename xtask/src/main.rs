@@ -5,6 +5,7 @@
 mod bench;
 mod demo;
 mod generate;
+mod install;
 mod test;
 mod tidy;
 mod tools;
@@ -16,8 +17,9 @@ cargo xtask <command>
 
   demo    build, start the embedded engine, stream the flights of January 2013 through it with clients in three languages
   test    every test in every language, with what each part cost in minutes (--full adds the long soaks; --only AREA)
-  gen     regenerate core/protocol from the message schemas in Apache Kafka's jars (--check compares only)
+  gen     regenerate core/protocol from the message schemas in Apache Kafka's jars, and the C header (--check compares only)
   tidy    the rules that a compiler does not check: bans, long files, dead links, stale generated files
+  install put the C library, its header and pkg-config file, and the binary in place (--prefix DIR)
   bench   Apache Kafka beside Ottla in one run, one table (--quick for a short one)
 
 examples
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         "gen" => generate::run(&rest),
         "tidy" => tidy::run(&rest),
         "bench" => bench::run(&rest),
+        "install" => install::run(&rest),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

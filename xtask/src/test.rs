@@ -4,6 +4,7 @@
 //! expected is listed (the scenarios in `interop`, the faults in `faults`), and an area that could not start is a failed case.
 
 pub mod broker;
+mod c;
 mod cargo;
 mod cluster;
 mod conformance;
@@ -98,6 +99,7 @@ const AREAS: &[Area] = &[
     area("rust", 12.0, cargo::tests),
     area("clippy", 3.0, |_| vec![cargo::clippy()]),
     area("docs", 2.0, |_| vec![cargo::docs()]),
+    area("c", 3.0, c::run_all),
     area("interop", 6.0, interop),
     area("faults", 2.0, faults::run_all),
     area("conformance", 6.0, conformance::run_all),

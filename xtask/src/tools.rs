@@ -37,6 +37,11 @@ pub fn ottla() -> Result<PathBuf, String> {
     built("ottla-cli", "ottla")
 }
 
+/// The C library, libottla.so with libottla.a beside it, built if anything changed.
+pub fn c_library() -> Result<PathBuf, String> {
+    built("ottla-c", "libottla.so")
+}
+
 /// The program with a broker inside of examples/rust, built if anything changed.
 pub fn embedded_broker() -> Result<PathBuf, String> {
     built("ottla-examples", "embedded_broker")
@@ -182,15 +187,30 @@ pub fn kcat() -> Result<PathBuf, String> {
             return Ok(path);
         }
     }
-    if find("apt-get").is_some() && rustix::process::geteuid().is_root() {
-        println!("installing kcat with apt-get");
-        run(Command::new("apt-get").args(["update", "-qq"]), "update apt's lists")?;
-        run(
-            Command::new("apt-get").args(["install", "-y", "-qq", "kcat"]).env("DEBIAN_FRONTEND", "noninteractive"),
-            "install kcat",
-        )?;
-    }
+    apt("kcat")?;
     find("kcat").ok_or_else(|| "kcat is missing; apt-get install kcat brings it".to_owned())
+}
+
+/// pkg-config, with which C programs find the library.
+pub fn pkg_config() -> Result<(), String> {
+    let _one_at_a_time = INSTALL.lock();
+    if find("pkg-config").is_none() {
+        apt("pkg-config")?;
+    }
+    find("pkg-config").map(drop).ok_or_else(|| "pkg-config is missing; apt-get install pkg-config brings it".to_owned())
+}
+
+/// Installs a package of Debian's, where we may.
+fn apt(package: &str) -> Result<(), String> {
+    if find("apt-get").is_none() || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    println!("installing {package} with apt-get");
+    run(Command::new("apt-get").args(["update", "-qq"]), "update apt's lists")?;
+    run(
+        Command::new("apt-get").args(["install", "-y", "-qq", package]).env("DEBIAN_FRONTEND", "noninteractive"),
+        &format!("install {package}"),
+    )
 }
 
 /// The path of a program.
