@@ -1,7 +1,9 @@
 //! Which test shows the effect of which config. A row that says Implemented and is not here fails, as does an entry
 //! whose row says Ignored.
 
-use crate::{compaction, connections, durability, groups, listeners, retention, segments, storage, topics, transactions};
+use crate::{
+    compaction, connections, durability, groups, listeners, retention, segments, storage, topics, transactions,
+};
 use ottla::config::Scope::{self, Broker, Topic};
 use ottla::config::Status;
 use std::collections::BTreeSet;
