@@ -71,6 +71,9 @@ async fn the_coordinators_die(cluster: Arc<Cluster>, cx: Context) -> Outcome {
     let first = cx.producer(&[("transactional.id", &id)]).await?;
     first.ask(ProducerCommand::InitTransactions).await?;
     first.close().await?;
+    // Whoever led them before: earlier scenarios restart nodes.
+    cluster.lead("__consumer_offsets", 0, 2).await?;
+    cluster.lead("__transaction_state", 0, 2).await?;
     let group = cluster.coordinated_by("__consumer_offsets", 2, &cx.name("g")).await?;
     let id = cluster.coordinated_by("__transaction_state", 2, &cx.name("x")).await?;
 
