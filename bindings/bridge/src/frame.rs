@@ -1,6 +1,6 @@
 //! Records as they cross, many at a time. All numbers are little-endian; lengths are of bytes; text is UTF-8.
 //!
-//! **To a producer** ([`produced`]), one after the other:
+//! **To a producer**, one after the other:
 //!
 //! | bytes | what |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | … | topic, key, value |
 //! | … | per header: 4 length of its name, name, 4 length of its value or -1, value |
 //!
-//! **From a consumer** ([`records`]): 4 version (1), 4 number of partitions, 4 number of records, 4 bytes 0; per partition
+//! **From a consumer**: 4 version (1), 4 number of partitions, 4 number of records, 4 bytes 0; per partition
 //! 8 offset to go on from, 4 its leader epoch or -1, 4 partition, 4 number of records here, 4 length of the topic, topic, zeros up to
 //! a multiple of 8; then per record, partition after partition, 56 bytes:
 //!

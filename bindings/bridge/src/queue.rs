@@ -36,7 +36,7 @@ pub enum Answer {
     Value(Bytes),
     /// What was opened.
     Handle(Handle),
-    /// Records as [`crate::frame::records`] describes them.
+    /// Records as [`crate::frame`] describes them.
     Records(Bytes),
 }
 
@@ -309,7 +309,7 @@ impl Queue {
         }
     }
 
-    /// Whether [`Queue::close`] was called: nothing more will come.
+    /// Whether it was closed: nothing more will come.
     pub fn is_closed(&self) -> bool {
         self.inner.lock().closed
     }
