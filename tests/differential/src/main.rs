@@ -70,6 +70,10 @@ async fn run(options: &Options) -> Result<usize, String> {
     // Kafka's names outlive a run, so each run has its own.
     let run = format!("r{:08x}", (env.now_ms() / 1000) & 0xffff_ffff);
     let wanted = |name: &str| options.cases.is_empty() || options.cases.iter().any(|part| name.contains(part.as_str()));
+    for address in [&options.kafka, &ottla] {
+        let mut side = Side::connect(&env, address, &run, "start").await.map_err(|error| error.to_string())?;
+        transact::ids_are_given(&mut side).await;
+    }
     let (mut steps, mut different, mut known) = (0, 0, 0);
     for case in cases::all(options.seed, options.steps).into_iter().filter(|case| wanted(case.name)) {
         let connect = async |address: &str| {

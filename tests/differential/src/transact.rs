@@ -37,6 +37,17 @@ pub fn initialising(name: Option<&str>, timeout_ms: i32, id: i64, epoch: i16) ->
     }
 }
 
+/// Waits until the broker gives producer ids: a Kafka that has just started refuses with COORDINATOR_LOAD_IN_PROGRESS until it
+/// has its first block of them from the controller, which is about its start and not about what the cases ask.
+pub async fn ids_are_given(side: &mut Side) {
+    for _ in 0..400 {
+        if side.quiet(4, &initialising(None, 60_000, -1, -1)).await.error_code != 14 {
+            return;
+        }
+        pause(side).await;
+    }
+}
+
 /// Initialises a producer of this case, also while its coordinator is being loaded.
 pub async fn producer(side: &mut Side, name: &str) -> Producer {
     let name = side.name(name);
